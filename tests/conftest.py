@@ -1,5 +1,6 @@
 """Tiny chains for the tests of the loop, and the command line without a process of its own."""
 
+import atexit
 import gc
 import logging
 import os
@@ -39,6 +40,7 @@ def pytest_collection_finish():
     """
     import_module("hypothesis")
     gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,15 @@
 """A part's schema is its constructor."""
 
+import re
+
 import pytest
 from omegaconf import OmegaConf
 
-from collapsar.config.composition import config_folder
+from collapsar.config.composition import check, config_folder
 from collapsar.config.constructors import ANY, check_part, options_of, parts
 from collapsar.data.sources.real import Digits
 from collapsar.errors import UsageError
+from collapsar.library.composing import compose_settings
 
 ADAM, COSINE = "torch.optim.Adam", "torch.optim.lr_scheduler.CosineAnnealingLR"
 NORMALISE = {"_target_": "torchvision.transforms.Normalize", "mean": [0.5], "std": [0.5]}
@@ -138,3 +141,25 @@ def test_parts_are_found_in_lists_and_maps():
 )
 def test_the_options_of_a_part_are_the_arguments_of_its_constructor(target, names):
     assert options_of(target) == names
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("alarm.rules=null", "alarm.rules has a wrong value: got None"),
+        ("evaluation.spaces=null", "evaluation.spaces has a wrong value: got None"),
+        ("evaluation.spaces.pca=3", "evaluation.spaces.pca has a wrong value: got 3"),
+        ("evaluation.downstream=null", "evaluation.downstream has a wrong value: got None; it must be a part"),
+        ("evaluation.downstream=3", "evaluation.downstream has a wrong value: got 3; it must be a part"),
+        ("evaluation.num_neighbours=null", "evaluation.num_neighbours has a wrong value: got None"),
+        ("evaluation.split=half", "evaluation.split has a wrong value: got 'half'"),
+        ("trainer.callbacks=[null]", "trainer.callbacks has a wrong value"),
+    ],
+)
+def test_a_null_or_a_number_where_a_part_or_a_value_must_stand_is_one_line(override, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        check(compose_settings(["data=digits", override], is_chain=False))
+
+
+def test_null_passes_where_it_means_none():
+    check(compose_settings(["data=digits", "evaluation.spaces.pca=null", "alarm.rules.fid_jumps=null"], is_chain=False))

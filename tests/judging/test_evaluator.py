@@ -259,3 +259,36 @@ def test_fid_and_kid_of_torchmetrics_take_a_space_and_agree(evaluator, digits):
     sides = {"real": features(real), "synthetic": features(samples)}
     assert float(fid.compute()) == pytest.approx(frechet_distance(**sides), rel=1e-4)
     assert float(kid.compute()[0]) == pytest.approx(kernel_distance(**sides), rel=1e-3)
+
+
+# Halves of the held-out samples
+
+
+def rows(samples):
+    return sorted(samples.values.flatten(1).tolist())
+
+
+def test_the_open_half_and_the_board_s_make_up_what_is_held_out_whatever_its_order(experiment, digits):
+    order = torch.randperm(len(digits.test), generator=torch.Generator().manual_seed(0))
+    halves = {
+        split: [
+            replace(experiment.evaluation, split=split).prepare(real, has_floor=False).references[""].held_out
+            for real in (digits, replace(digits, test=digits.test[order]))
+        ]
+        for split in ("open", "board")
+    }
+    assert [len(own) for own, _ in halves.values()] == [180, 180]
+    assert all(rows(own) == rows(shuffled) for own, shuffled in halves.values())
+    assert sorted(rows(halves["open"][0]) + rows(halves["board"][0])) == rows(digits.test)
+
+
+def test_more_samples_than_a_half_has_are_refused(experiment):
+    asked = replace(experiment.evaluation, split="board", num_samples=181)
+    with pytest.raises(UsageError, match=r"num_samples must be at most the 180 held-out samples: got 181"):
+        asked.check(num_real=360, sample_shape=[1, 8, 8], num_classes=10)
+
+
+def test_a_space_that_is_null_is_not_measured(experiment):
+    spaces = {**experiment.evaluation.spaces, "pca": None}
+    assert "pca" not in replace(experiment.evaluation, spaces=spaces).names_before_keys([1, 8, 8])
+    assert "pca" in experiment.evaluation.names_before_keys([1, 8, 8])

@@ -5,9 +5,11 @@ Hydra itself notices a wrong key only when the part is made, and under `_partial
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from inspect import Parameter
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_method
 
@@ -60,7 +62,7 @@ def check_part(path: str, part: Mapping[Any, Any]) -> None:
     given = _by_name(path, part, signature=signature)
     types = types_of(target)
     for key, value in given.items():
-        if FILLED_IN.get(f"{path}.{key}") != value:
+        if (f"{path}.{key}", value) not in FILLED_IN.items():
             check_type(f"{path}.{key}", value, annotation=types.get(key, Any))
     parameters = signature.parameters.values()
     required = [each.name for each in parameters if each.default is Parameter.empty and each.kind not in COLLECTING]
@@ -110,7 +112,12 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
     if any(parts({key: value})):
+        if "_target_" not in value:
+            for name, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+                check_type(f"{key}.{name}", inner, annotation=_of_values(annotation))
         return
+    if is_dataclass(annotation):
+        raise UsageError(f"{key} has a wrong value: got {value!r}; it must be a part with a _target_")
     text = ""
     for each in (tuple(value), value) if isinstance(value, list) else (value,):  # YAML has no tuples
         try:
@@ -121,6 +128,13 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
         except ValidationError as error:
             text = str(error.errors()[0]["msg"])
     raise UsageError(f"{key} has a wrong value: got {value!r}; {text[0].lower()}{text[1:]}")
+
+
+def _of_values(annotation: Any) -> Any:
+    """The annotation of the values of a mapping or a list, which may be null; Any if there is none."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    values = [each for kind in kinds for each in get_args(kind)[-1:]]
+    return values[0] if len(values) == 1 and values[0] is not ... else Any
 
 
 def check_numbers(settings: Mapping[str, Any]) -> None:

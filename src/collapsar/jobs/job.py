@@ -4,6 +4,7 @@ A job of a plain multirun, whose jobs run one after another in this process, lea
 that it says goes to `job.log` in its run folder, as it does if jobs run side by side.
 """
 
+import atexit
 import gc
 import json
 import logging
@@ -77,6 +78,7 @@ def run_chain(
     from collapsar.config import forecast  # imports torch
 
     gc.freeze()  # what was imported stays: looking through it takes a third of a second each time
+    atexit.register(gc.unfreeze)  # or libraries report it as leaked
 
     if settings["dry_run"]:
         dry_chains.append(forecast.forecast(experiment, folder, chain=chain, config=settings))

@@ -8,8 +8,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Literal
 
 import torch
 from platformdirs import user_cache_path
@@ -39,7 +41,7 @@ class Evaluation:
     `conf/evaluation/standard.yaml` explains each setting; `prepare` uses the spaces that suit the data.
     """
 
-    spaces: Mapping[str, FeatureSpace]
+    spaces: Mapping[str, FeatureSpace | None]  # null switches one off
     metrics: Sequence[str]
     num_samples: int | None
     num_neighbours: int
@@ -54,6 +56,7 @@ class Evaluation:
     cache_folder: str | None
     table: ExtraMetrics | None = None  # extra metrics for tables
     first_encoder: bool | None = None
+    split: Literal["open", "board"] | None = None
 
     def __post_init__(self) -> None:
         check_positive(num_neighbours=self.num_neighbours, num_bins=self.num_bins)
@@ -82,13 +85,17 @@ class Evaluation:
 
     def sample_size(self, num_real: int) -> int:
         """How many real samples to compare with as many synthetic ones, if `num_real` are held out."""
-        return self.num_samples or min(num_real, MOST_SAMPLES)
+        return self.num_samples or min(self.compared(num_real), MOST_SAMPLES)
+
+    def compared(self, num_real: int) -> int:
+        """How many of the held-out samples may be compared with."""
+        return {None: num_real, "board": num_real // 2, "open": num_real - num_real // 2}[self.split]
 
     def check(self, *, num_real: int, sample_shape: Sequence[int], num_classes: int) -> None:
         """Raise UsageError unless the spaces suit the data, and there are enough samples for each setting."""
         for space in self._suitable(sample_shape).values():
             space.check(sample_shape=sample_shape, num_classes=num_classes)
-        num_samples = self.sample_size(num_real)
+        num_samples, num_real = self.sample_size(num_real), self.compared(num_real)
         if num_samples > num_real:
             raise UsageError(
                 f"evaluation.num_samples must be at most the {num_real} held-out samples: got {num_samples}"
@@ -151,7 +158,8 @@ class Evaluation:
         train, test = (
             Samples(part.values, labels) for part, labels in zip((real.train, real.test), labels_of(real), strict=True)
         )
-        test = test[choose(len(test), num_samples=self.sample_size(len(test)))]
+        test = self._half_of(test)
+        test = test[choose(len(test), num_samples=self.sample_size(len(real.test)))]
         references = {
             f"{name}/" if index else "": RealReference(
                 name=name,
@@ -185,10 +193,19 @@ class Evaluation:
         self.warn_about_few(evaluator, real)
         return evaluator
 
+    def _half_of(self, test: Samples) -> Samples:
+        """The half that `split` names; halves go by the order of a hash of the values, whatever the seed."""
+        if self.split is None:
+            return test
+        hashes = [blake2b(row.numpy().tobytes(), digest_size=16).digest() for row in test.values]
+        order = torch.tensor(sorted(range(len(test)), key=hashes.__getitem__))
+        num_locked = len(test) // 2
+        return test[(order[:num_locked] if self.split == "board" else order[num_locked:]).sort().values]
+
     def warn_about_few(self, evaluator: Evaluator, real: RealData) -> None:
         """Log a warning if the samples are few for the dimensions of a space."""
         widest = max(each.space.feature_dim for each in evaluator.references.values())
-        if evaluator.num_synthetic < min(len(real.test), ENOUGH_SAMPLES * widest):
+        if evaluator.num_synthetic < min(self.compared(len(real.test)), ENOUGH_SAMPLES * widest):
             logger.warning(
                 "%d samples are few for %d feature dimensions: set evaluation.num_samples to %d or more; if fewer are "
                 "held out, read fid_debiased, and fid beside fid_floor",
@@ -199,9 +216,10 @@ class Evaluation:
         """The spaces for vectors if the samples are vectors, else those for images; the stick's comes first."""
         is_vector = len(sample_shape) == 1
         names = sorted(self.spaces, key=lambda name: name != PRIMARY_SPACE)
-        suitable = {name: self.spaces[name] for name in names if self.spaces[name].takes_vectors == is_vector}
+        found = {name: space for name in names if (space := self.spaces[name]) is not None}
+        suitable = {name: space for name, space in found.items() if space.takes_vectors == is_vector}
         if not suitable:
-            raise UsageError(f"none of the feature spaces {', '.join(self.spaces)} suits this data")
+            raise UsageError(f"none of the feature spaces {', '.join(found)} suits this data")
         return suitable
 
 

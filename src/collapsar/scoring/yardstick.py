@@ -226,7 +226,9 @@ def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation
     if stick in (None, "train"):  # any data set will do: only the settings of its evaluation count
         return evaluation_of("digits", replace(options, stick=stick or ""))[1]
     config, evaluation = evaluation_of(stick, options)
-    space = StickOfItsData(stick=evaluation.spaces[PRIMARY_SPACE], source=made("data", config.data))
+    own_stick = evaluation.spaces[PRIMARY_SPACE]
+    assert own_stick is not None, "`evaluation_of` leaves out spaces that are switched off"
+    space = StickOfItsData(stick=own_stick, source=made("data", config.data))
     if own.num_classes not in (0, space.source.num_classes):
         raise UsageError(
             f"the {stick} stick has {space.source.num_classes} classes, and {name} {own.num_classes}: add "
