@@ -193,6 +193,7 @@ class GAN(AdversarialModel):
         check_fraction(ema_decay=ema_decay)
         self.save_hyperparameters()
         self.group_size = deviation_group_size or 1
+        layers = partial(Layers, depth=depth or 0)
         generator, critic = make_rivals(
             body,
             sample_shape,
@@ -200,8 +201,8 @@ class GAN(AdversarialModel):
             generator_width=scaled(generator_width, width_factor),
             critic_width=scaled(critic_width, width_factor),
             wrap=with_spectral_norm if has_spectral_norm else unwrapped,
-            generator_layers=Layers(norm=norm or GENERATOR_LAYERS.norm, depth=depth or 0),
-            critic_layers=Layers(norm="none", depth=depth or 0, dropout=dropout or 0, group_size=deviation_group_size),
+            generator_layers=layers(norm=norm or GENERATOR_LAYERS.norm),
+            critic_layers=layers(norm="none", dropout=dropout or 0.0, group_size=deviation_group_size),
             num_classes=num_classes,
         )
         self.generator = generator
