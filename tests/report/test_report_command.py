@@ -9,6 +9,7 @@ import sys
 import pandas as pd
 import pytest
 import yaml
+from planted_comparison import write_comparison
 from planted_runs import write_records
 
 from collapsar.report.__main__ import main
@@ -166,3 +167,14 @@ def test_stopped_and_broken_folders_count_in_text_and_export(make_run, tmp_path,
     last = table[(table["metric"] == "recall") & (table["generation"] == 7)].set_index("chain")["value"]
     assert (last["broken"], last["stopped"] < 0.1, last["kept"] > 0.5) == (0.0, True, True)
     assert set(table[table["metric"] == "carried_from"]["chain"]) == {"broken", "stopped"}
+
+
+def test_text_in_a_file_has_every_name_and_number_whole(tmp_path, capsys):
+    """Rich cuts a cell that is too wide for the console with an ellipsis."""
+    folder, long = write_comparison(tmp_path, seeds=range(2)), "replace, lever=self_supervised_contrastive"
+    for file in folder.glob("gradient clipping*/choices.json"):
+        file.write_text(json.dumps({"arm": long, "choices": {}, "settings": long}))
+    assert main([str(folder), "--text"]) == 0
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert printed.count("lever=self_supervised_contrastive") >= 2  # in the arms and in the effects

@@ -1,4 +1,6 @@
-"""Counted nouns and durations for all texts that a reader sees: 1 class, 2 classes, 5 min."""
+"""Counted nouns, lists and durations for all texts that a reader sees: 1 class, 2 classes, 5 min."""
+
+from collections.abc import Sequence
 
 ES = ("s", "x", "ch", "sh")  # nouns that end so take -es
 
@@ -15,6 +17,11 @@ def counted(number: int | float | str, noun: str) -> str:
 def plural(noun: str) -> str:
     """The plural of a regular noun."""
     return f"{noun}es" if noun.endswith(ES) else f"{noun}s"
+
+
+def listed(names: Sequence[str], *, most: int) -> str:
+    """The first names, and how many more there are."""
+    return "; ".join([*names[:most], *([f"and {len(names) - most} more"] if len(names) > most else [])])
 
 
 def duration_text(seconds: float) -> str:

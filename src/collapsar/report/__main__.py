@@ -6,6 +6,8 @@ from pathlib import Path
 
 from collapsar.errors import UsageError, printable
 
+WIDE = 140  # characters of a table in a file: no cell is cut
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command: 0 if all was written, 2 with one line on stderr if the input cannot be used."""
@@ -33,7 +35,9 @@ def _report(options: argparse.Namespace) -> None:
 
         from collapsar.report.tables import origin, report_tables
 
-        Console().print(report_tables(study), origin(study), sep="\n\n")
+        console = Console()
+        console.width = console.width if console.is_terminal else max(console.width, WIDE)
+        console.print(report_tables(study), origin(study), sep="\n\n")
     if options.csv:
         written += exports.write_csv(study, options.csv)
     if options.parquet:

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from collapsar.judging.metric_keys import load_cases
+from collapsar.records.words import listed
 from collapsar.report.sections import SECTIONS
 from collapsar.report.sections.runs import provenance
 from collapsar.report.templating import packed_plotly, template
@@ -61,4 +62,4 @@ def render(study: Study, *, notice: str = "") -> str:
 
 def _title(chains: Sequence[Chain]) -> str:
     names = list(dict.fromkeys(str(name) for chain in chains if (name := chain.config.get("name"))))
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "") or (chains[0].label if len(chains) == 1 else "runs")
+    return listed(names, most=3) or (chains[0].label if len(chains) == 1 else "runs")

@@ -82,7 +82,7 @@ def _table(caption: str, *, title: str | None = None) -> Table:
         caption=Text(caption),
         caption_justify="left",
     )
-    table.add_column("arm", min_width=12)
+    table.add_column("arm", min_width=12, overflow="fold")
     return table
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from collapsar.records.words import listed
 from collapsar.report.sections import panels
 from collapsar.study.chains import Chain, row_picture
 from collapsar.study.study import Study
@@ -105,7 +106,7 @@ def _column(stored: Sequence[Mapping[str, Any]]) -> ColumnPicture:
     is_category = first["kind"] == "category"
     return ColumnPicture(
         name=str(first["name"]),
-        values=", ".join(labels[:4] + ["…"] * (len(labels) > 4)) if is_category else f"{labels[0]} to {labels[1]}",
+        values=listed(labels, most=4) if is_category else f"{labels[0]} to {labels[1]}",
         highest=max(float(shares.max()) for shares in (real, *drawn)) or 1.0,
         bars=[(shares.tolist(), 100 * float(share)) for shares, share in zip((real, *drawn), missing, strict=True)],
         moved=50 * float(np.abs(drawn[-1] - real).sum()),

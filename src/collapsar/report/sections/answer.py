@@ -6,7 +6,7 @@ from typing import Any
 
 from collapsar.journal.courses import HALF
 from collapsar.journal.profile import SHARES, gate_evidence
-from collapsar.records.words import counted
+from collapsar.records.words import counted, listed
 from collapsar.report.sections import predictors
 from collapsar.report.sections.curves import HEIGHT, WIDTH, glances
 from collapsar.report.wording import in_generations, interval_text, number_text, seeds_text, time_text, waiting_text
@@ -92,7 +92,7 @@ def _of_little(summaries: Sequence[ArmSummary]) -> str:
         little = f"Recall is {number_text(began)} at generation 0, too little to tell who lost more"
         text = f"{little}: compare what else is measured."
     died = [summary.arm.name for summary in summaries if summary.verdicts[DECIDING].verdict == "yes"]
-    return text + (f" “Tails or modes disappear” is answered yes for {_joined(died)}." if died else "")
+    return text + (f" “Tails or modes disappear” is answered yes for {listed(died, most=MOST_NAMES)}." if died else "")
 
 
 def _of_one(summary: ArmSummary) -> str:
@@ -123,9 +123,8 @@ def _of_several(summaries: Sequence[ArmSummary]) -> str:
 
 
 def _named(summaries: Sequence[ArmSummary]) -> str:
-    shown = summaries if len(summaries) <= MOST_NAMES else summaries[:FEW_NAMES]
-    names = [f"{summary.arm.name}{_by_others(summary)} ({_evidence(summary)})" for summary in shown]
-    return "; ".join(names) + (f"; and {len(summaries) - len(shown)} more" if len(shown) < len(summaries) else "")
+    names = [f"{summary.arm.name}{_by_others(summary)} ({_evidence(summary)})" for summary in summaries]
+    return listed(names, most=MOST_NAMES if len(names) <= MOST_NAMES else FEW_NAMES)
 
 
 def _evidence(summary: ArmSummary) -> str:
@@ -154,7 +153,7 @@ def _caveats(summaries: Sequence[ArmSummary]) -> Iterator[str]:
     decided = [(one.arm.name, one.kept_recall) for one in summaries if fate(one) in ("collapsed", "kept")]
     bounded = [(name, kept.low, kept.high) for name, kept in decided if kept]
     if wide := [name for name, low, high in bounded if low is not None and high is not None and low < HALF < high]:
-        names = _joined(wide)
+        names = listed(wide, most=MOST_NAMES)
         yield f"The interval of recall of {names} holds both more and less than half: too few seeds to be sure."
 
 
@@ -248,11 +247,8 @@ def entry_gate(summaries: Sequence[ArmSummary]) -> str:
     failed, passed, unknown = groups.values()
     if not failed and not unknown:
         return f"{rule}: passed{'' if len(passed) == 1 else f' by all {len(passed)} arms'}."
-    return f"{rule}: {'; '.join(f'{words} {_joined(names)}' for words, names in groups.items() if names)}."
-
-
-def _joined(names: Sequence[str]) -> str:
-    return "; ".join(names[:MOST_NAMES]) + (f"; and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+    texts = (f"{words} {listed(names, most=MOST_NAMES)}" for words, names in groups.items() if names)
+    return f"{rule}: {'; '.join(texts)}."
 
 
 def not_finished(arms: Sequence[Arm]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from typing import Any
 
-from collapsar.records.words import counted
+from collapsar.records.words import counted, listed
 from collapsar.report.wording import number_text, p_text
 from collapsar.study.analysis import OUTCOMES
 from collapsar.study.comparison import ComparedArm, Comparison
@@ -163,8 +163,7 @@ def _number(names: Sequence[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:NAMED_IN_SENTENCE])
-    return f" ({shown}{', …' if len(names) > NAMED_IN_SENTENCE else ''})" if names else ""
+    return f" ({listed(names, most=NAMED_IN_SENTENCE)})" if names else ""
 
 
 def spendings(row: ComparedArm, found: Comparison) -> list[str]:
