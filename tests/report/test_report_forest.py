@@ -304,7 +304,7 @@ def test_p_values_have_two_digits(value, text):
 
 def test_the_sentence_names_arms_that_were_told_apart_and_counts_the_others(planted):
     assert sentence(compared(planted)) == (
-        "Of 4 arms, 2 are better (mix, real_fraction=0.1, gradient clipping), 1 is worse (width=8) than replace, "
+        "Of 4 arms, 2 are better (mix, real_fraction=0.1; gradient clipping), 1 is worse (width=8) than replace, "
         "and 1 is undecided."
     )
 
