@@ -103,13 +103,10 @@ def find_target(path: str, name: str) -> Callable[..., Any]:
 
 
 def check_type(key: str, value: Any, *, annotation: Any) -> None:
-    """Refuse a value that is not of the annotated type: neither '1' nor true is a number, and 1.0 is no count.
-
-    Parts within a value are checked on their own.
-    """
+    """Refuse a value that is not of the annotated type: neither '1' nor true is a number, and 1.0 is no count."""
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-    if any(parts({key: value})):
+    if any(parts({key: value})):  # they are checked on their own
         return
     text = ""
     for each in (tuple(value), value) if isinstance(value, list) else (value,):  # YAML has no tuples
