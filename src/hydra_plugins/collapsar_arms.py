@@ -26,7 +26,7 @@ class ArmsSweeper(BasicSweeper):
         """The jobs in batches; `overrides`, in which Hydra joins `params` and the command line, is unused."""
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
-        jobs = arm_jobs(self.arms, params=self._parse_config(), typed=self.typed, config_loader=loader)
+        jobs = arm_jobs(self.arms, params=self._parse_config(), typed=self.typed, loader=loader)
         return [list(batch) for batch in self.split_overrides_to_chunks(jobs, max_batch_size)]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:

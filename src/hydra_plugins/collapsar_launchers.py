@@ -58,12 +58,9 @@ class SideBySide(Launcher, ABC):
         """Release what the places hold, when all jobs are over."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store what jobs are made of; refuses to run them without the package."""
         if importlib.util.find_spec(self.package) is None:
-            raise UsageError(
-                f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']} needs {self.package}: "
-                f"pip install 'collapsar[{self.extra}]', or choose hydra/launcher=basic"
-            )
+            needs = f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']} needs {self.package}"
+            raise UsageError(f"{needs}: pip install 'collapsar[{self.extra}]', or choose hydra/launcher=basic")
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:

@@ -67,8 +67,7 @@ class Search(Sweeper):
 
         The typed overrides may change the seeds, but not the values of a trial. A job that fails is a FailedTrialError.
         """
-        loader = self.hydra_context.config_loader
-        jobs = arm_jobs([""], params=[f"seed={self.seeds}"], typed=self.typed, config_loader=loader)
+        jobs = arm_jobs([""], params=[f"seed={self.seeds}"], typed=self.typed, loader=self.hydra_context.config_loader)
         of_all = [[*job, *overrides] for overrides in trials for job in jobs]
         returned = self.launcher.launch(of_all, initial_job_idx=self.num_jobs)
         self.num_jobs += len(of_all)
@@ -97,10 +96,8 @@ class BisectionSweeper(Search):
         super().__init__(seeds=seeds)
         check_not_negative(**{"hydra.sweeper.num_steps": num_steps})
         if (at_least is None) == (at_most is None):
-            raise UsageError(
-                "hydra.sweeper needs one of at_least and at_most, which the objective must reach: "
-                f"got at_least={at_least} and at_most={at_most}"
-            )
+            needed = "one of at_least and at_most, which the objective must reach"
+            raise UsageError(f"hydra.sweeper needs {needed}: got at_least={at_least} and at_most={at_most}")
         self.setting, self.low, self.high, self.num_steps = setting, low, high, num_steps
         self.bounds = {"at_least": at_least, "at_most": at_most}
         self.lowest = -math.inf if at_least is None else at_least
@@ -109,10 +106,8 @@ class BisectionSweeper(Search):
     def search(self) -> None:
         objective = self.config.objective
         if not isinstance(objective, str):
-            raise UsageError(
-                "this sweeper needs one objective that tells good chains from bad ones, as in objective=final/recall: "
-                f"got {objective}"
-            )
+            needed = "one objective that tells good chains from bad ones, as in objective=final/recall"
+            raise UsageError(f"this sweeper needs {needed}: got {objective}")
         if any(override.partition("=")[0].lstrip("+") == self.setting for override in self.typed):
             raise UsageError(f"{self.setting} is what is searched for: set hydra.sweeper.low and hydra.sweeper.high")
         content = json.dumps({"setting": self.setting, "objective": objective, **self.bounds})
@@ -185,7 +180,11 @@ class OptunaSweeper(Search):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        space = search_space([*(f"{key}={value}" for key, value in self.params.items()), *self._take_choices()])
+        typed = OverridesParser.create().parse_overrides(self.typed)
+        swept = [one for one in typed if one.is_sweep_override() and one.get_key_element() != "seed"]
+        self.typed = [str(one.input_line) for one in typed if one not in swept]  # what is swept goes to the space
+        given = [f"{key}={value}" for key, value in self.params.items()]
+        space = search_space([*given, *(str(one.input_line) for one in swept)])
         study = optuna.create_study(
             directions=self.directions, storage=self.storage, study_name=self.study_name, load_if_exists=True
         )
@@ -197,13 +196,6 @@ class OptunaSweeper(Search):
                 logger.info("trial %d of %d: %s: %s", trial.number + 1, self.num_trials, trial.params, found)
         for best in study.best_trials:
             logger.info("best: trial %d, %s: %s", best.number + 1, best.params, best.values)
-
-    def _take_choices(self) -> list[str]:
-        """Move the typed sweeps, except one over seeds, from the overrides to the search space."""
-        typed = OverridesParser.create().parse_overrides(self.typed)
-        choices = [one for one in typed if one.is_sweep_override() and one.get_key_element() != "seed"]
-        self.typed = [str(one.input_line) for one in typed if one not in choices]
-        return [str(one.input_line) for one in choices]
 
     def _next(self, study: Any, space: dict[str, Any], *, count: int) -> list[Any]:
         """Trials that were begun and not finished, then new ones."""
@@ -223,10 +215,8 @@ class OptunaSweeper(Search):
 def search_space(params: Sequence[str]) -> dict[str, Any]:
     """Optuna's distribution of each parameter; refuses no parameters, or a value that is not a choice."""
     if not params:
-        raise UsageError(
-            "there is nothing to search: say what may be chosen, as in 'regime.real_fraction=interval(0,0.5)', or in "
-            "hydra.sweeper.params"
-        )
+        places = "as in 'regime.real_fraction=interval(0,0.5)', or in hydra.sweeper.params"
+        raise UsageError(f"there is nothing to search: say what may be chosen, {places}")
     overrides = OverridesParser.create().parse_overrides(list(params))
     return {override.get_key_element(): distribution(override) for override in overrides}
 
@@ -243,7 +233,6 @@ def distribution(override: Override) -> Any:
         return kind(*ends, log="log" in value.tags)  # as in tag(log, interval(1e-4, 1e-1))
     if override.is_sweep_override():
         return CategoricalDistribution(list(override.sweep_string_iterator()))
-    raise UsageError(
-        f"hydra.sweeper.params.{override.key_or_group} must be a choice, such as interval(0.0,0.5), a,b or range(1,9): "
-        f"got {override.get_value_element_as_str()}"
-    )
+    problem = f"hydra.sweeper.params.{override.key_or_group} must be a choice"
+    got = override.get_value_element_as_str()
+    raise UsageError(f"{problem}, such as interval(0.0,0.5), a,b or range(1,9): got {got}")

@@ -27,11 +27,10 @@ GROUP = "lever/"
 SHARED_VARIABLE = "COLLAPSAR_SHARED_OVERRIDES"  # passes what all arms of a multirun share on to its jobs, as JSON
 TELLING = ("data.path",)  # free, but data.checksum follows from it
 SCALARS = bool | int | float | str | None
-BACKGROUND = (
+BACKGROUND = (  # how samples are measured and how long models train: arms seldom differ in these alone
     *("experiment", "plugins", "data", "evaluation", "stick", "space", "judge"),
     *("trainer", "batch_size", "num_threads"),
 )
-"""Parts with settings of how samples are measured and how long models train: arms seldom differ in these alone."""
 
 
 def choices(config: DictConfig) -> dict[str, str]:
@@ -72,10 +71,7 @@ def all_choices(config: DictConfig) -> dict[str, Any]:
 
 
 def naming_choices(config: DictConfig) -> dict[str, Any]:
-    """The typed choices that name an arm.
-
-    In a multirun of several arms these are the ones that not all of its jobs have; else all but `BACKGROUND`.
-    """
+    """The typed choices that name an arm: those that not all jobs of several arms have; else all but `BACKGROUND`."""
     node = _hydra_of(config)
     typed = typed_choices(_typed(node, "task"))
     given = json.loads(os.environ.get(SHARED_VARIABLE, "null"))

@@ -69,10 +69,8 @@ def as_typed(override: str, *, may_sweep: bool) -> str:
     try:
         parse(override)
     except HydraException as error:
-        advice = f"needs quotes that reach the command, as in '{key}=\"VALUE\"'"
-        raise UsageError(
-            f"cannot read {override}: {error}; a value with accents or one of , = ( ) [ ] {{ }} {advice}"
-        ) from error
+        signs, quoted = "accents or one of , = ( ) [ ] { }", f"quotes that reach the command, as in '{key}=\"VALUE\"'"
+        raise UsageError(f"cannot read {override}: {error}; a value with {signs} needs {quoted}") from error
     return override
 
 
@@ -115,10 +113,9 @@ def refuse_dropped_sweeps(overrides: Sequence[str], *, folders: Sequence[Path]) 
         for name in names:
             content = yaml.safe_load(files[name].read_text()) if name in files else {}
             if "hydra" in content or "hydra/" in str(content.get("defaults")):
-                raise UsageError(
-                    f"experiment={parsed.get_value_string()}: {name} says itself what is swept, which several "
-                    f"experiments at once would drop: run them one after another, as in collapsar experiment={name}"
-                )
+                problem = f"{name} says itself what is swept, which several experiments at once would drop"
+                advice = f"run them one after another, as in collapsar experiment={name}"
+                raise UsageError(f"experiment={parsed.get_value_string()}: {problem}: {advice}")
 
 
 _apply_to_config = ConfigLoaderImpl._apply_overrides_to_config

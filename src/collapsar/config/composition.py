@@ -22,15 +22,7 @@ from collapsar.config.experiment import Experiment, check_ranges
 from collapsar.errors import UsageError
 from collapsar.journal.objective import check_objective
 from collapsar.records.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
-from collapsar.records.settings import (
-    arm_settings,
-    binding_settings,
-    config_folder,
-    digest,
-    flatten,
-    recipe_by_side,
-    recipes,
-)
+from collapsar.records.settings import arm_settings, binding_settings, config_folder, digest, recipe_by_side, recipes
 from collapsar.study.analysis import read_analysis
 
 NAMED_GROUPS = ("data", "model", "regime")
@@ -40,12 +32,9 @@ WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # 
 
 
 def register() -> Path:
-    """Register the schema, the resolvers and the options of parts with Hydra, if need be; returns the folder of conf.
-
-    A `_target_` may name a module of the current folder; installed modules come first.
-    """
+    """Register the schema, the resolvers and the options of parts with Hydra, if need be; returns `conf`."""
     if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))  # a `_target_` may name a module here; installed modules come first
     accept_options_of_constructors()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
     for resolver in (study_folder, chain_name, file_checksum, own_images, classes_of_data, recipe_by_side):
@@ -112,7 +101,7 @@ def chosen_arm(config: DictConfig, *, beside: Iterable[Path]) -> Chosen:
     own, (*_, regime) = settings(config), part_names(config)
     name = arm_name(naming_choices(config), regime=regime)
     chosen = Chosen(arm=name, choices=all_choices(config), settings=digest(arm_settings(own)))
-    return told_apart(chosen, chosen_in(beside), settings=flatten(own))
+    return told_apart(chosen, chosen_in(beside), settings=own)
 
 
 def part_names(config: DictConfig) -> list[str]:
@@ -156,8 +145,7 @@ def build(config: DictConfig) -> Experiment:
 def make(config: DictConfig) -> Experiment:
     """The live experiment of settings that `check` let through; a constructor may still refuse a value."""
     load_plugins(config["plugins"])
-    experiment: Experiment = instantiated(config)
-    return experiment
+    return instantiated(config)
 
 
 def instantiated(config: DictConfig) -> Any:

@@ -105,13 +105,10 @@ def find_target(path: str, name: str) -> Callable[..., Any]:
 
 
 def check_type(key: str, value: Any, *, annotation: Any) -> None:
-    """Refuse a value that is not of the annotated type: neither '1' nor true is a number, and 1.0 is no count.
-
-    Parts within a value are checked on their own.
-    """
+    """Refuse a value that is not of the annotated type: neither '1' nor true is a number, and 1.0 is no count."""
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-    if any(parts({key: value})):
+    if any(parts({key: value})):  # they are checked on their own
         if "_target_" not in value:
             for name, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
                 check_type(f"{key}.{name}", inner, annotation=_of_values(annotation))

@@ -88,10 +88,7 @@ def expected(folder: Path, *, config: dict[str, Any]) -> str:
 
 
 def from_records(outputs: Path, *, alike_to: Mapping[str, Any], at_most: int | None = None) -> Generation | None:
-    """A generation of the latest chain with the same training and evaluation; None without one in the latest few.
-
-    A chain beside this one that cannot be read, or is deleted meanwhile, does not count.
-    """
+    """A generation of the latest chain with the same training and evaluation; None without one in the latest few."""
     wanted, dated = alike(alike_to), []
     for path in outputs.glob(f"*/*/{RECORDS}"):
         with suppress(OSError):
@@ -102,7 +99,7 @@ def from_records(outputs: Path, *, alike_to: Mapping[str, Any], at_most: int | N
                 continue
             seconds = [duration(GenerationRecord.from_json(line)) for line in whole_lines(path)]
             num_bytes = size_of(path.parent)
-        except (UsageError, OSError):
+        except (UsageError, OSError):  # a chain that cannot be read, or is deleted meanwhile, does not count
             continue
         if seconds:
             known_from = f"{path.parent.parent.name}/{path.parent.name}"
@@ -150,8 +147,7 @@ def check_disk(forecasts: Sequence[Forecast], outputs: Path) -> int:
     free_bytes = shutil.disk_usage(next(path for path in (outputs, *outputs.parents) if path.exists())).free
     num_bytes = sum(one.num_bytes for one in forecasts)
     if num_bytes > free_bytes:
-        raise UsageError(
-            f"the chains need {num_bytes / 1e9:.2f} GB and {outputs} has {free_bytes / 1e9:.2f} GB free: make room, "
-            "choose fewer generations or seeds, or another disk with hydra.sweep.dir"
-        )
+        problem = f"the chains need {num_bytes / 1e9:.2f} GB and {outputs} has {free_bytes / 1e9:.2f} GB free"
+        advice = "make room, choose fewer generations or seeds, or another disk with hydra.sweep.dir"
+        raise UsageError(f"{problem}: {advice}")
     return free_bytes

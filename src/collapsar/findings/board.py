@@ -1,7 +1,4 @@
-"""The board: findings are run as far as their chains are not stored, judged, and shown.
-
-It is a table, JSON, and a page without scripts.
-"""
+"""The board: findings are run as far as their chains are not stored, judged, and shown: a table, JSON, and a page."""
 
 import json
 import logging
@@ -38,11 +35,7 @@ WIDTH, MARGIN = 300.0, 12.0  # of a picture, in units of its own
 
 
 def decide(finding: Finding, output: Path, *, max_look: int | None = None) -> Judgement:
-    """Run and judge a finding, look by look until it is decided, and then its own controls.
-
-    Raises:
-        UsageError: a chain is refused, or no law holds for it.
-    """
+    """Judge a finding look by look until it is decided, and its controls; UsageError for a refused chain or no law."""
     looks = [look for look in finding.looks if max_look is None or look <= max_look] or [max_look or finding.looks[0]]
     for look in looks:
         found = judge_finding(finding, collect(finding, output / finding.folder_name, look=look), look=look)
@@ -61,11 +54,7 @@ def decide(finding: Finding, output: Path, *, max_look: int | None = None) -> Ju
 
 
 def collect(finding: Finding, folder: Path, *, look: int) -> Evidence:
-    """The chains of the first `look` seeds of each arm, after running those that are not finished.
-
-    Raises:
-        UsageError: a chain is refused before it begins.
-    """
+    """The chains of the first `look` seeds of each arm, after running what is missing; UsageError if refused."""
     evidence, refusal = stored_evidence(finding, folder, look=look), ""
     if missing := _missing(finding, evidence, look=look):
         refusal = _run(finding, missing, folder)
@@ -78,13 +67,9 @@ def collect(finding: Finding, folder: Path, *, look: int) -> Evidence:
 
 def _missing(finding: Finding, evidence: Evidence, *, look: int) -> dict[str, list[int]]:
     """The seeds of each arm whose chains are not finished."""
-    seeds = {
-        arm: [
-            seed for seed in range(look) if (chain := own.get(seed)) is None or (chain.is_open and not is_dead(chain))
-        ]
-        for arm, own in evidence.chains.items()
-    }
-    return {arm: own for arm, own in seeds.items() if own}
+    arms = evidence.chains.items()
+    ended = {arm: [seed for seed, chain in own.items() if not chain.is_open or is_dead(chain)] for arm, own in arms}
+    return {arm: left for arm, own in ended.items() if (left := sorted({*range(look)} - {*own}))}
 
 
 def _run(finding: Finding, seeds: Mapping[str, Sequence[int]], folder: Path) -> str:
@@ -93,20 +78,12 @@ def _run(finding: Finding, seeds: Mapping[str, Sequence[int]], folder: Path) -> 
     for wanted in dict.fromkeys(map(tuple, seeds.values())):
         arms = [arm for arm, own in seeds.items() if tuple(own) == wanted]
         texts = ",".join(f'"{" ".join(finding.arms[arm])}"' for arm in arms)
+        sweep = ["hydra/sweeper=arms", f"hydra.sweeper.arms=[{texts}]", f"hydra.sweep.dir={folder.resolve()}"]
         logger.info("%s: %s, seeds %s", finding.name, ", ".join(arms), ", ".join(map(str, wanted)))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # chains that broke down are outcomes, which the board shows
-                run(
-                    [
-                        *finding.command,
-                        f"seed={','.join(map(str, wanted))}",
-                        "hydra/sweeper=arms",
-                        f"hydra.sweeper.arms=[{texts}]",
-                        f"hydra.sweep.dir={folder.resolve()}",
-                    ],
-                    is_multirun=True,
-                )
+                run([*finding.command, f"seed={','.join(map(str, wanted))}", *sweep], is_multirun=True)
         except UsageError as error:
             refusals.append(str(error).splitlines()[0])
     return "; ".join(refusals)
@@ -199,11 +176,7 @@ def write_board(rows: Sequence[Judgement], output: Path) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     content = as_content(rows)
     page = template("board.html.jinja", beside="collapsar.findings.board").render(
-        board=content,
-        rows=rows,
-        deciding_words=deciding_words,
-        duration_text=duration_text,
-        picture=picture,
+        board=content, rows=rows, deciding_words=deciding_words, duration_text=duration_text, picture=picture
     )
     files = {"board.json": json.dumps(content, indent=1, allow_nan=False) + "\n", "board.html": page}
     for name, text in files.items():
@@ -221,7 +194,7 @@ def picture(judged: Judged) -> Mapping[str, Any] | None:
         yes = [Region(low=law - WITHIN * error, high=law + WITHIN * error)]
         no = [Region(low=-math.inf, high=law - BEYOND * error), Region(low=law + BEYOND * error, high=math.inf)]
     else:
-        yes, no = [own for own in [statistic.reproduced] if own is not None], [*statistic.contradicted]
+        yes, no = [statistic.reproduced] if statistic.reproduced else [], [*statistic.contradicted]
     ends = [end for region in (*yes, *no) for end in (region.low, region.high) if math.isfinite(end)]
     ends += [interval.low, interval.high]
     lowest, highest = min(ends), max(ends)
@@ -234,13 +207,11 @@ def picture(judged: Judged) -> Mapping[str, Any] | None:
     def bars(regions: Sequence[Region]) -> list[tuple[float, float]]:
         return [(place(own.low), round(place(own.high) - place(own.low), 2)) for own in regions]
 
+    marks = {"low": interval.low, "mean": interval.mean, "high": interval.high, "law": judged.expected}
     return {
+        **{name: None if value is None else place(value) for name, value in marks.items()},
         "width": WIDTH,
         "yes": bars(yes),
         "no": bars(no),
-        "low": place(interval.low),
-        "mean": place(interval.mean),
-        "high": place(interval.high),
-        "law": None if judged.expected is None else place(judged.expected),
         "ends": (number_text(lowest), number_text(highest)),
     }

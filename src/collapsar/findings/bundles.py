@@ -53,29 +53,19 @@ def write_bundle(row: Judgement, folder: Path) -> Path:
 def file_hashes(bundle: Path) -> dict[str, str]:
     """The hash of each file of a bundle, by its path, without the manifest."""
     files = sorted(path for path in bundle.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {
-        path.relative_to(bundle).as_posix(): blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in files
-    }
+    return {own.relative_to(bundle).as_posix(): blake2b(own.read_bytes(), digest_size=16).hexdigest() for own in files}
 
 
 def check_bundle(bundle: Path) -> list[str]:
-    """What is wrong with a bundle, in lines; empty if it is accepted. One of its chains is run again.
-
-    Raises:
-        UsageError: the folder is no bundle.
-    """
+    """What is wrong with a bundle, in lines. One of its chains is run again. UsageError if the folder is no bundle."""
     manifest = _manifest(bundle)
     own = load_finding(config_folder() / "finding" / f"{manifest['finding']}.yaml")
     files = file_hashes(bundle)
-    if files != manifest["files"]:
-        changed = sorted(
-            name for name in files.keys() | manifest["files"].keys() if files.get(name) != manifest["files"].get(name)
-        )
-        return [f"files differ from the manifest: {', '.join(changed[:3])}"]
-    if (manifest["protocol"], manifest["hash"]) != (own.protocol, own.hash):
-        return [
-            f"protocol {manifest['protocol']}, finding {manifest['hash']}: this version has {own.protocol}, {own.hash}"
-        ]
+    if changed := _differing(files, manifest["files"]):
+        return [f"files differ from the manifest: {changed}"]
+    stated, now = (manifest["protocol"], manifest["hash"]), (own.protocol, own.hash)
+    if stated != now:
+        return [f"protocol {stated[0]}, finding {stated[1]}: this version has {now[0]}, {now[1]}"]
     chains = read_chains([bundle / CHAINS])
     evidence = stored_evidence(own, bundle / CHAINS, look=int(manifest["look"]))
     problems = [*_refusals(own, chains, evidence), *_changed_recipes(own, evidence)]
@@ -98,9 +88,8 @@ def _refusals(finding: Finding, chains: Sequence[Chain], evidence: Evidence) -> 
         if len(own) < MIN_SEEDS:
             found.append(f"arm {arm} has {len(own)} seeds: {MIN_SEEDS} at least")
         if sorted(own) != [*range(len(own))]:
-            found.append(
-                f"arm {arm} must have all seeds from 0 on, failures too: got {', '.join(map(str, sorted(own)))}"
-            )
+            got = ", ".join(map(str, sorted(own)))
+            found.append(f"arm {arm} must have all seeds from 0 on, failures too: got {got}")
         elif len(own) < max(map(len, evidence.chains.values())):
             found.append(f"arm {arm} lacks seeds that other arms have")
     placed = {chain.folder for chain in all_chains(evidence.chains)}
@@ -121,12 +110,13 @@ def _changed_recipes(finding: Finding, evidence: Evidence) -> list[str]:
     found = []
     for arm, own in evidence.chains.items():
         now = arm_settings(settings(compose_settings([*finding.command, *finding.arms[arm]])))
-        for chain in own.values():
-            stored = arm_settings(chain.config)
-            changed = sorted(key for key in stored.keys() | now.keys() if stored.get(key) != now.get(key))
-            if changed:
-                found.append(f"{chain.label}: the recipe has changed in {', '.join(changed[:3])}")
+        changed = {chain.label: _differing(arm_settings(chain.config), now) for chain in own.values()}
+        found += [f"{label}: the recipe has changed in {keys}" for label, keys in changed.items() if keys]
     return found
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))[:3])
 
 
 def run_again(finding: Finding, evidence: Evidence, files: Mapping[str, str]) -> list[str]:

@@ -37,7 +37,6 @@ class Region:
         return f"[{self.low:g}, {self.high:g}]".replace("inf", "∞").replace("-", "−")
 
     def holds(self, low: float, high: float) -> bool:
-        """Whether an interval lies inside."""
         return self.low <= low and high <= self.high
 
 
@@ -70,6 +69,8 @@ Override = Annotated[str, AfterValidator(_override)]
 MetricName = Annotated[str, AfterValidator(_metric)]
 Bounds = Annotated[Region, BeforeValidator(_region)]
 Seeds = Annotated[int, Field(ge=2)]
+Generations = Annotated[tuple[int, int], BeforeValidator(lambda own: [own, own] if isinstance(own, int) else own)]
+Reduction = Literal["mean", "last", "slope", "relative_slope", "area", "ratio_to_first", "rmst", "kendall", "argmin"]
 
 
 class _Part(BaseModel):
@@ -77,29 +78,17 @@ class _Part(BaseModel):
 
 
 class Statistic(_Part):
-    """One number of a chain, and what it says.
-
-    Attributes:
-        metric: A key of the records, a fitted parameter's `fitted/...`, or `parameter/NAME/INDEX`.
-        arm: Whose chains; None for `argmin`, which takes all arms that set `over`.
-        minus: The arm whose number of the same seed is subtracted.
-        other: The metric whose order `kendall` compares with.
-        over: The setting whose value `argmin` returns.
-        generations: The first and last generation.
-        expected: The law's value (`law`) or a number; None: the regions decide.
-    """
+    """One number of a chain, and what it says."""
 
     name: str
-    metric: MetricName
-    generations: Annotated[tuple[int, int], BeforeValidator(lambda own: [own, own] if isinstance(own, int) else own)]
-    arm: str | None = None
-    minus: str | None = None
-    other: MetricName | None = None
-    over: str | None = None
-    reduce: Literal[
-        "mean", "last", "slope", "relative_slope", "area", "ratio_to_first", "rmst", "kendall", "argmin"
-    ] = "mean"
-    expected: float | Literal["law"] | None = None
+    metric: MetricName  # a key of the records, a fitted parameter's `fitted/...`, or `parameter/NAME/INDEX`
+    generations: Generations
+    arm: str | None = None  # whose chains; None for `argmin`, which takes all arms that set `over`
+    minus: str | None = None  # the arm whose number of the same seed is subtracted
+    other: MetricName | None = None  # whose order `kendall` compares with
+    over: str | None = None  # the setting whose value `argmin` returns
+    reduce: Reduction = "mean"
+    expected: float | Literal["law"] | None = None  # the law's value (`law`) or a number; None: the regions decide
     reproduced: Bounds | None = None
     contradicted: tuple[Bounds, ...] = ()
 
@@ -174,9 +163,8 @@ class Finding(_Part):
         shared = {key_of(each) for each in self.command}
         twice = [key for own in self.arms.values() for each in own if (key := key_of(each)) in shared]
         if twice or len(set(self.arms.values())) < len(self.arms):
-            raise ValueError(
-                f"arms must differ, and set no key that command sets: got {', '.join(twice) or 'equal arms'}"
-            )
+            got = ", ".join(twice) or "equal arms"
+            raise ValueError(f"arms must differ, and set no key that command sets: got {got}")
         if len({own.name for own in self.statistics}) < len(self.statistics):
             raise ValueError("each statistic needs a name of its own")
         for own in self.statistics:
@@ -201,11 +189,7 @@ def load_findings(names: Sequence[str] = (), *, track: str | None = None) -> lis
 
 
 def load_finding(path: Path) -> Finding:
-    """The finding that a YAML file states.
-
-    Raises:
-        UsageError: a key is unknown or missing, a value is not allowed, or regions overlap.
-    """
+    """The finding that a YAML file states; UsageError for an unknown or missing key, or a value that is not allowed."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Finding.model_validate({**content, "name": path.stem} if isinstance(content, dict) else content)

@@ -50,21 +50,15 @@ class ControlResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A finding, judged on the chains of `evidence`.
-
-    Attributes:
-        look: Seeds of each arm that were judged.
-        seconds: What the chains cost, and those of the finding's own controls.
-        standing: What the verdict is worth beside its tier: exploratory, or of digits; empty if nothing limits it.
-    """
+    """A finding, judged on the chains of `evidence`."""
 
     finding: Finding
     evidence: Evidence
     judged: tuple[Judged, ...]
     controls: tuple[ControlResult, ...]
-    look: int
-    seconds: float
-    standing: tuple[str, ...] = ()
+    look: int  # seeds of each arm that were judged
+    seconds: float  # what the chains cost, and those of the finding's own controls
+    standing: tuple[str, ...] = ()  # what limits the verdict beside its tier: exploratory, or of digits
 
     @property
     def verdict(self) -> Verdict:
@@ -162,18 +156,16 @@ def _controls(finding: Finding, evidence: Evidence, judged: Sequence[Judged]) ->
     for own in judged:
         name = own.statistic.name
         if own.statistic.minus is not None:
-            itself = judge_values(
-                own.statistic, [*against_itself(own.statistic, evidence).values()], expected=own.expected
-            )
+            differences = [*against_itself(own.statistic, evidence).values()]
+            itself = judge_values(own.statistic, differences, expected=own.expected)
             held = itself.verdict != "reproduced" if own.expected is not None else itself.verdict == "undecided"
             found.append(ControlResult(name=f"{name}: baseline against itself", held=held, text=itself.verdict))
         if own.expected is not None:
             values = [*seed_values(finding, own.statistic, evidence).values()]
             wrong = [judge_values(own.statistic, values, expected=factor * own.expected) for factor in WRONG_LAWS]
             verdicts = [each.verdict for each in wrong]
-            text = " and ".join(verdicts)
             held = set(verdicts) == {"contradicted"}
-            found.append(ControlResult(name=f"{name}: a law off by 2 %", held=held, text=text))
+            found.append(ControlResult(name=f"{name}: a law off by 2 %", held=held, text=" and ".join(verdicts)))
     return found
 
 

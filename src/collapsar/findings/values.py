@@ -26,29 +26,19 @@ Chains: TypeAlias = Mapping[str, Mapping[int, Chain]]  # by arm and seed
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """The chains of a finding, and the configuration of each arm.
+    """The chains of a finding, and the configuration of each arm."""
 
-    Attributes:
-        chains: By arm and seed; a control may exchange them.
-        configs: Of each arm, from which its laws follow.
-        is_reversed: Whether generations run backwards, as a control.
-    """
-
-    chains: Chains
-    configs: Mapping[str, Mapping[str, Any]]
-    is_reversed: bool = False
+    chains: Chains  # a control may exchange them
+    configs: Mapping[str, Mapping[str, Any]]  # of each arm, from which its laws follow
+    is_reversed: bool = False  # whether generations run backwards, as a control
 
     def swapped(self, finding: Finding) -> "Evidence":
-        """Each arm with the chains of another one, half of all away.
-
-        If the finding says the same of all arms, or has only one, generations are reversed instead.
-        """
+        """Each arm with the chains of another one; generations reversed if the finding says the same of all arms."""
         arms = [*finding.arms]
-        other = {arm: arms[index - len(arms) // 2] for index, arm in enumerate(arms)}
+        other = {arm: arms[index - len(arms) // 2] for index, arm in enumerate(arms)}  # half of all away
         plain = {own.model_copy(update={"name": ""}) for own in finding.statistics}
-        exchanged = {
-            own.model_copy(update={arm: other.get(getattr(own, arm)) for arm in ("arm", "minus")}) for own in plain
-        }
+        swap = {own: {arm: other.get(getattr(own, arm)) for arm in ("arm", "minus")} for own in plain}
+        exchanged = {own.model_copy(update=update) for own, update in swap.items()}
         if plain == exchanged and all(own.arm for own in plain):
             return replace(self, is_reversed=True)
         return replace(self, chains={arm: self.chains[other[arm]] for arm in arms})
@@ -83,9 +73,8 @@ def expected_value(statistic: Statistic, evidence: Evidence) -> float | None:
         if arm is not None:
             law = laws_of(evidence.configs[arm]).get(statistic.metric)
             if law is None or law.kind != "exact":
-                raise UsageError(
-                    f"statistic {statistic.name!r}: no exact law of {statistic.metric} holds for arm {arm}"
-                )
+                problem = f"no exact law of {statistic.metric} holds for arm {arm}"
+                raise UsageError(f"statistic {statistic.name!r}: {problem}")
             first = 0 if statistic.reduce == "ratio_to_first" else statistic.generations[0]
             curve = [(each, law.at(each)) for each in range(first, statistic.generations[1] + 1)]
             found.append(_reduced(statistic, curve, curve))
@@ -96,9 +85,8 @@ def _argmin(finding: Finding, statistic: Statistic, evidence: Evidence, *, space
     set_by = {arm: [each for each in own if key_of(each) == statistic.over] for arm, own in finding.arms.items()}
     places = {arm: float(own[-1].partition("=")[2]) for arm, own in set_by.items() if own}
     if len(places) < 2:
-        raise UsageError(
-            f"statistic {statistic.name!r}: two arms at least must set {statistic.over}: got {len(places)}"
-        )
+        problem = f"two arms at least must set {statistic.over}: got {len(places)}"
+        raise UsageError(f"statistic {statistic.name!r}: {problem}")
     mean = statistic.model_copy(update={"reduce": "mean"})
     values = {arm: _of_chains(mean, evidence, arm, space=space) for arm in places}
     seeds = set.intersection(*(set(own) for own in values.values()))

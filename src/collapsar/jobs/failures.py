@@ -45,8 +45,7 @@ def note(error: Exception, *, number: int | None = None, command: str = "") -> N
     """Keep an expected error for the end of the command; raises any other one, and each if tracebacks are wanted."""
     if wants_traceback or not is_expected(error):
         raise error
-    job = Outcome(reason=one_line(error), exit_code=exit_code(error), number=number, command=command)
-    failed_jobs.append(job)
+    failed_jobs.append(Outcome(reason=one_line(error), exit_code=exit_code(error), number=number, command=command))
 
 
 def is_expected(error: Exception) -> bool:
@@ -117,10 +116,8 @@ def find_usage_error(error: BaseException | None) -> UsageError | None:
 
 
 def describe_choice(file: str, *, options: Sequence[str] | None, search_path: str) -> str:
-    """Name the missing choice, the closest existing one, and all existing ones.
-
-    If Hydra names no choices, as for lists, they are found in the folders of its message.
-    """
+    """Name the missing choice, the closest existing one, and all existing ones."""
+    # If Hydra names no choices, as for lists, they are found in the folders of its message.
     folders = re.findall(r"path=file://(.+)$", search_path, flags=re.MULTILINE)
     options = options or sorted(path.stem for folder in folders for path in Path(folder, file).parent.glob("*.yaml"))
     group, _, choice = file.rpartition("/")

@@ -64,21 +64,16 @@ class StudySummary(Callback):
             from collapsar.report.sections.answer import headline
 
             study = show_results(folder)
-            instantiate(config.tracking, _convert_="object").add_study(
-                folder,
-                name=str(config.name),
-                page=folder / PAGE,
-                answer=f"{counted(len(study.chains), 'chain')}. {headline(study.counted)}",
-                is_alert=config.alarm.action != "warn",
-            )
+            answer = f"{counted(len(study.chains), 'chain')}. {headline(study.counted)}"
+            tracking, is_alert = instantiate(config.tracking, _convert_="object"), config.alarm.action != "warn"
+            tracking.add_study(folder, name=str(config.name), page=folder / PAGE, answer=answer, is_alert=is_alert)
 
 
 def count_jobs(config: DictConfig) -> int:
     """The number of jobs of a multirun; 0 if its sweeper decides as it goes on."""
-    if not is_grid(config.hydra):
-        return 0
     params, typed = given_overrides(config)
-    return len(arm_jobs(config.hydra.sweeper.get("arms", [""]), params=params, typed=typed))
+    arms = config.hydra.sweeper.get("arms", [""])
+    return len(arm_jobs(arms, params=params, typed=typed)) if is_grid(config.hydra) else 0
 
 
 def shared_overrides(config: DictConfig) -> list[str] | None:
@@ -98,11 +93,7 @@ def given_overrides(config: DictConfig) -> tuple[list[str], list[str]]:
 
 
 def arm_jobs(
-    arms: Sequence[str | None],
-    *,
-    params: Sequence[str],
-    typed: Sequence[str],
-    config_loader: ConfigLoader | None = None,
+    arms: Sequence[str | None], *, params: Sequence[str], typed: Sequence[str], loader: ConfigLoader | None = None
 ) -> list[list[str]]:
     """The overrides of every job: each arm with every combination of what is swept.
 
@@ -112,7 +103,7 @@ def arm_jobs(
     """
     if not arms:
         raise UsageError('hydra.sweeper.arms must name at least one arm: got []; [""] is the baseline alone')
-    parser = OverridesParser.create(config_loader=config_loader)
+    parser = OverridesParser.create(config_loader=loader)
     first, last = parser.parse_overrides(list(params)), parser.parse_overrides(list(typed))
     found = []
     for arm in arms:

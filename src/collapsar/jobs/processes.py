@@ -1,12 +1,9 @@
 """Jobs in other processes, perhaps on other machines: their share of a machine, their output, and how they end.
 
-Two processes with two threads each on two cores run many times slower than with one thread each. So a slot, which runs
-one job at a time, gets no more threads than cores divided by slots, but at least one. On this machine, processes are
-forked from a server, that of `multiprocessing`: it imports everything once for all jobs, and starts no thread, because
-a fork copies only the thread that forks.
-
-A job's output goes to `job.log` in its run folder, so that lines of parallel jobs never mix. Its outcome holds plain
-values, because an exception of another library may not survive the transfer.
+Two processes with two threads each on two cores run many times slower than with one thread each, hence the shares.
+Here, processes are forked from the server of `multiprocessing`: it imports everything once for all jobs, and starts no
+thread, because a fork copies only the thread that forks. A job's outcome holds plain values, because an exception of
+another library may not survive the transfer.
 """
 
 import multiprocessing
@@ -89,10 +86,8 @@ def visible_gpus() -> list[str]:
     asked = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     answer = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
     if answer.returncode:
-        raise UsageError(
-            f"nvidia-smi does not say which GPUs there are ({answer.stdout.strip()}): set {VISIBLE_GPUS} to those that "
-            "jobs may use, or to nothing for none"
-        )
+        advice = f"set {VISIBLE_GPUS} to those that jobs may use, or to nothing for none"
+        raise UsageError(f"nvidia-smi does not say which GPUs there are ({answer.stdout.strip()}): {advice}")
     return answer.stdout.split()
 
 
@@ -164,13 +159,8 @@ class Job:
         setup_globals()
         composition.register()
         try:
-            done = run_job(
-                hydra_context=self.hydra_context,
-                task_function=job.run_job,
-                config=self.config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
+            folders: Any = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
+            done = run_job(job.run_job, self.config, hydra_context=self.hydra_context, **folders)
             return Outcome(objective=done.return_value)  # Hydra raises the error of a failed job here
         except (KeyboardInterrupt, SystemExit) as stop:
             if self.is_restarted:

@@ -82,8 +82,7 @@ class MultirunView:
             logger.info("job %d (%s) %s; %s", each.job.number, each.job.title, what, self.summary())
 
     def summary(self) -> str:
-        counts = {state: sum(each.state == state for each in self.jobs) for state in STYLES}
-        words = [f"{count} {state}" for state, count in counts.items() if count]
+        words = [f"{num} {state}" for state in STYLES if (num := sum(each.state == state for each in self.jobs))]
         left = seconds_left(self.jobs, elapsed=time.monotonic() - self.start)
         return ", ".join(words) + (f", about {duration_text(left)} left" if left else "")
 

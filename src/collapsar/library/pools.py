@@ -38,7 +38,8 @@ class PoolDataModule(LightningDataModule):
     """Batches of a data set, of what a generation of a chain was trained on, or of tensors, as `Samples`.
 
     Every epoch is shuffled anew and has whole batches only; the same seed gives the batches of a chain. Validation
-    batches are the samples kept for it, test batches the test set.
+    batches are the samples kept for it, test batches the test set. UsageError if there is no such source, or if the
+    command would refuse a setting.
 
     Args:
         source: The name of a data set of conf/data, a run folder, values (uint8 images, images in [0, 1], or vectors),
@@ -49,15 +50,6 @@ class PoolDataModule(LightningDataModule):
         seed: Of the shuffling and the causes; None: 0, or that of the chain.
         settings: Of a data set: `cause=["long_tail"]`, settings of the data such as `num_train=0.1`, or any other
             setting by its dotted key.
-
-    Attributes:
-        sample_shape: Shape of a sample.
-        num_classes: Classes of the data; 0 if there are none.
-        pool: What is trained on, with what is kept for validation; None before `setup`.
-        test: The test set; None before `setup`, and for tensors.
-
-    Raises:
-        UsageError: there is no such source, or the command would refuse a setting.
     """
 
     def __init__(
@@ -77,9 +69,8 @@ class PoolDataModule(LightningDataModule):
         is_path = isinstance(source, str) and ("/" in source or Path(source, CONFIG).is_file())
         is_folder = isinstance(source, Path) or is_path
         if settings and (is_folder or not isinstance(source, str)):
-            raise UsageError(
-                f"{next(iter(settings))} is a setting of a data set by name: leave it out, or name the data"
-            )
+            first = next(iter(settings))
+            raise UsageError(f"{first} is a setting of a data set by name: leave it out, or name the data")
         if generation and not is_folder:
             raise UsageError(f"generation={generation} needs a run folder: got {type(source).__name__}")
         if is_folder:
@@ -88,28 +79,24 @@ class PoolDataModule(LightningDataModule):
             self._origin = named_origin(source, seed=seed or 0, settings=settings)
         else:
             self._origin = given_origin(source, seed=seed or 0)
-        self.sample_shape, self.num_classes = self._origin.sample_shape, self._origin.num_classes
+        self.sample_shape, self.num_classes = self._origin.sample_shape, self._origin.num_classes  # 0: no classes
         self.batch_size, self.generation, self.validation_fraction = batch_size, generation, validation_fraction
-        self.pool: Pool | None = None
-        self.test: Samples | None = None
+        self.pool: Pool | None = None  # what is trained on, with what is kept for validation; None before `setup`
+        self.test: Samples | None = None  # None before `setup`, and for tensors
         self._held_out: Samples | None = None
         self._cache = DeviceCache(free_bytes=free_bytes)
 
     def setup(self, stage: str | None = None) -> None:
         """Read the samples; a second call does nothing."""
-        if self.trainer is not None and self.trainer.world_size > 1:
-            raise UsageError(
-                f"PoolDataModule feeds one device: got {self.trainer.world_size}; set devices=1 of the Trainer"
-            )
+        if self.trainer is not None and (num_devices := self.trainer.world_size) > 1:
+            raise UsageError(f"PoolDataModule feeds one device: got {num_devices}; set devices=1 of the Trainer")
         if self.pool is None:
             self.pool, self.test, self._held_out = self._origin.read()
 
     def train_dataloader(self) -> PoolBatches:
-        pool, _, trained_on = self._split()
-        pool, generator = self._cache.move(pool, self._device), self._generator("batches")
-        return PoolBatches(
-            pool, device=self._device, batch_size=self.batch_size, generator=generator, chosen=trained_on
-        )
+        pool, _, chosen = self._split()
+        pool, size, generator = self._cache.move(pool, self._device), self.batch_size, self._generator("batches")
+        return PoolBatches(pool, device=self._device, batch_size=size, generator=generator, chosen=chosen)
 
     def val_dataloader(self) -> PoolInOrder | list[Any]:
         pool, kept, _ = self._split()
@@ -188,10 +175,9 @@ def given_origin(given: Any, *, seed: int) -> Origin:
         values = given.values if isinstance(given, Samples) else given[0] if isinstance(given, list | tuple) else given
         shape = tuple(values.shape[1:]) if isinstance(values, Tensor) else ()
         if len(shape) not in (1, 3):
-            raise UsageError(
-                "samples must be images [sample, channel, height, width] or vectors [sample, dimension]: "
-                f"got {list(values.shape) if isinstance(values, Tensor) else type(values).__name__}"
-            )
+            got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            allowed = "images [sample, channel, height, width] or vectors [sample, dimension]"
+            raise UsageError(f"samples must be {allowed}: got {got}")
         samples = as_samples(given, shape=shape)
         if samples.values.dtype != torch.uint8:
             samples = Samples(from_model_range(samples.values), samples.labels)

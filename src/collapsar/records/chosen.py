@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from collapsar.errors import printable
-from collapsar.records.settings import class_name
+from collapsar.records.settings import class_name, flatten
 
 CHOICES = "choices.json"
 FRONT = ("data", "model")  # their choices stand before the regime, without a key
@@ -59,7 +59,7 @@ def arm_name(named: Mapping[str, Any], *, regime: str) -> str:
 def told_apart(chosen: Chosen, known: Sequence[Chosen], *, settings: Mapping[str, Any]) -> Chosen:
     """The same choices, with a name that no other arm of the study has; an arm that is known keeps its name.
 
-    `settings` of the chain, by dotted key, are its values of what was chosen for another chain only.
+    `settings` of the chain are its values of what was chosen for another chain only.
     """
     for other in known:
         if other.settings == chosen.settings:
@@ -67,8 +67,8 @@ def told_apart(chosen: Chosen, known: Sequence[Chosen], *, settings: Mapping[str
     names = {other.arm: other.choices for other in known}
     name = chosen.arm
     if name in names:
-        mine, theirs = chosen.choices, names[name]
-        values = {key: mine.get(key, settings.get(key)) for key in sorted({*mine, *theirs})}
+        mine, theirs, flat = chosen.choices, names[name], flatten(settings)
+        values = {key: mine.get(key, flat.get(key)) for key in sorted({*mine, *theirs})}
         apart = [setting_text(key, value) for key, value in values.items() if theirs.get(key) != value]
         name = SEPARATOR.join([name, *apart])
     numbered = (name if number == 1 else f"{name} ({number})" for number in count(1))

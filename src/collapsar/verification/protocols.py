@@ -97,18 +97,14 @@ def regime_protocol(
 
 
 def unbiased_protocols() -> list[Protocol]:
-    """Replace with the unbiased variance: the mean variance stays while the mean standard deviation shrinks.
-
-    A longer chain shows the steady fall of the log variance better. A full covariance matrix is fitted to few samples
-    for its size.
-    """
+    """Replace with the unbiased variance: the mean variance stays while the mean standard deviation shrinks."""
     diagonal = replace(UNBIASED, laws=["fitted/variance", "fitted/sd", "fitted/wasserstein"])
     narrowed = partial(ScaledLatents, spread=0.8)
-    full = partial(Gaussian, covariance="full", variance="unbiased")
+    full = partial(Gaussian, covariance="full", variance="unbiased")  # fitted to few samples for its size
     log_variance = ["fitted/log_variance"]
     return [
         diagonal,
-        replace(diagonal, num_generations=9, laws=log_variance),
+        replace(diagonal, num_generations=9, laws=log_variance),  # a longer chain shows its steady fall better
         replace(diagonal, where="lambda=0.8", bias=narrowed, laws=None),
         replace(diagonal, where="full", model=full, dimensions=32, num_samples=40, num_blocks=1200, laws=log_variance),
     ]
@@ -116,9 +112,8 @@ def unbiased_protocols() -> list[Protocol]:
 
 def drift_with_real_protocol() -> Protocol:
     """Categories whose pools have a quarter of fresh real samples."""
-    regime = partial(FRESH, fresh_fraction=0.25)
     sizes: Any = {"num_samples": 8, "num_reserve": 2 * LAST, "num_generations": LAST + 1}
-    return replace(CATEGORIES, where="fresh real", regime=regime, **sizes)
+    return replace(CATEGORIES, where="fresh real", regime=partial(FRESH, fresh_fraction=0.25), **sizes)
 
 
 def passage_protocol() -> Protocol:
@@ -141,20 +136,17 @@ def biased_protocol() -> Protocol:
 
 
 def kernel_protocols() -> list[Protocol]:
-    """Kernel densities: an absolute bandwidth under three regimes, and a relative one under two.
-
-    All dimensions draw the same kernels, so pools are large, and E[mu²] is too variable to be checked.
-    """
+    """Kernel densities: an absolute bandwidth under three regimes, and a relative one under two."""
     absolute = replace(
         GAUSSIANS,
         where="h=0.6",
         model=partial(KernelDensity, bandwidth=None, absolute_bandwidth=0.6),
         regime=partial(FRESH, fresh_fraction=0.5),
         dimensions=300,
-        num_samples=100,
+        num_samples=100,  # pools are large, as all dimensions draw the same kernels
         num_reserve=50 * LAST,
         num_blocks=300,
-        laws=["fitted/variance", "fitted/second_moment"],
+        laws=["fitted/variance", "fitted/second_moment"],  # E[mu²] is too variable to be checked
     )
     relative = replace(absolute, where="c=0.5", model=partial(KernelDensity, bandwidth=0.5, absolute_bandwidth=None))
     return [
@@ -167,13 +159,10 @@ def kernel_protocols() -> list[Protocol]:
 
 
 def takeover_protocol() -> Protocol:
-    """Categories under replace until only one is left; one chain in a million is undecided after 20 generations.
-
-    Shares are martingales, so a category is the last one left with the probability of its share in the truth.
-    """
+    """Categories under replace until only one is left; one chain in a million is undecided after 20 generations."""
     takeover = Statistic(
         "P(first takes over)",
-        formulas.zipf_shares(num_categories=3, exponent=1.0)[0],
+        formulas.zipf_shares(num_categories=3, exponent=1.0)[0],  # its share in the truth, as shares are martingales
         lambda block: (block.models[-1].get_buffer("probabilities")[:, 0] == 1).double().mean().item(),
     )
     data, model = partial(CATEGORIES.data, num_categories=3), partial(CATEGORIES.model, num_categories=3)

@@ -84,8 +84,7 @@ class Protocol:
     num_blocks: int  # each with its own seed
     laws: Sequence[str] | None = None  # keys of the laws to check; None: of all that are no approximations
     others: Sequence[Statistic] = ()  # that are no laws of fitted parameters
-    excess: Callable[[Block], float] = lambda block: 0.0
-    """By which share of a law a block is expected to lie above it, from what is known of the block."""
+    excess: Callable[[Block], float] = lambda block: 0.0  # share of a law by which a block is expected to exceed it
 
     @property
     def num_synthetic(self) -> int:
@@ -95,14 +94,9 @@ class Protocol:
     def parts(self) -> dict[str, Part]:
         """All parts with their sizes; the source lacks only its seed."""
         sizes = {"num_train": self.num_samples, "num_test": 1, "num_reserve": self.num_reserve}
-        shape = [self.dimensions]
-        return {
-            "data": partial(self.data, sample_shape=shape, dimensions=self.dimensions, **sizes),
-            "model": partial(self.model, sample_shape=shape),
-            "regime": self.regime,
-            "bias": self.bias,
-            "selection": partial(KeepAll),
-        }
+        data = partial(self.data, sample_shape=[self.dimensions], dimensions=self.dimensions, **sizes)
+        model, selection = partial(self.model, sample_shape=[self.dimensions]), partial(KeepAll)
+        return {"data": data, "model": model, "regime": self.regime, "bias": self.bias, "selection": selection}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -129,14 +123,9 @@ class Protocol:
     def run(self, seed: int) -> Block:
         """Run one block with the same loop as every experiment."""
         real = self.parts["data"](seed=seed).load()
-        loop = Loop(
-            real=real,
-            regime=make_part(self.regime),
-            seed=seed,
-            num_synthetic=[self.num_synthetic] * self.num_generations,
-            maker=BlockMaker(self, seed=seed),
-        )
-        turns = [*loop.turns()]
+        counts, regime = [self.num_synthetic] * self.num_generations, make_part(self.regime)
+        maker = BlockMaker(self, seed=seed)
+        turns = [*Loop(real=real, regime=regime, seed=seed, num_synthetic=counts, maker=maker).turns()]
         return Block(models=[turn.training.model for turn in turns], pool=turns[-1].pool, real=real)
 
 
@@ -206,11 +195,8 @@ def compare(statistic: Statistic, *, regime: str, blocks: Tensor, threshold: flo
     measured, expected = blocks.mean().item(), statistic.expected
     difference, standard_error = measured - expected, (blocks.std() / math.sqrt(len(blocks))).item()
     rounding = 1e-9 * max(abs(expected), 1.0)
-    z: float | None
-    if standard_error > rounding:
-        z = difference / standard_error
-    else:
-        standard_error, z = 0.0, 0.0 if abs(difference) <= rounding else None
+    standard_error = standard_error if standard_error > rounding else 0.0
+    z = difference / standard_error if standard_error else 0.0 if abs(difference) <= rounding else None
     return Check(
         law=statistic.name,
         regime=regime,
