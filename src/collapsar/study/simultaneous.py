@@ -119,7 +119,7 @@ def moderated(variances: Sequence[float] | np.ndarray, dfs: Sequence[int | float
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values corrected by Holm, as by statsmodels' `multipletests`, which takes a tenth of a second to free memory."""
+    """P values corrected by Holm, as by statsmodels' `multipletests`, which frees memory for a tenth of a second."""
     order = np.argsort(p_values, kind="stable")
     stepped = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
     return _in_place(np.minimum(np.maximum.accumulate(stepped), 1.0), order)
