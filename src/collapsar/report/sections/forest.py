@@ -87,7 +87,7 @@ def _told(effect: Effect) -> str:
     return f"{effect.verdict}, {numbers}, {p_text(effect.judged.p_value)}, {better}"
 
 
-def ticks(lowest: float, highest: float) -> list[float]:
+def ticks(lowest: int | float, highest: int | float) -> list[float]:
     """At most MAX_TICKS round numbers in an interval that holds zero, which is one of them."""
     if lowest == highest:
         return [0.0]
