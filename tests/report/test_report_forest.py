@@ -327,8 +327,9 @@ def test_effects_are_drawn_where_their_numbers_lie_between_the_ticks(planted):
     for told, drawn in zip(forest_content(found)["panels"], drawing(found)["panels"], strict=True):
         places = {0.0: drawn["zero"]}
         for effect, own in zip(told["effects"], drawn["effects"], strict=True):
-            places |= {effect["mean"]: own["x"], effect["low"]: own["thick"][0], effect["high"]: own["thick"][1]}
-            places |= dict(zip(effect["corrected"], own["thin"], strict=True))
+            bounds, corrected = effect.judged.interval, effect.corrected
+            places |= {effect.difference.mean: own["x"], bounds.low: own["thick"][0], bounds.high: own["thick"][1]}
+            places |= dict(zip((corrected.low, corrected.high), own["thin"], strict=True))
         assert 0 < min(places.values()) < max(places.values()) < WIDTH
         lowest, highest = min(places), max(places)
         scale = (places[highest] - places[lowest]) / (highest - lowest)

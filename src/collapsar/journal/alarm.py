@@ -95,10 +95,7 @@ class SuddenChange(Rule):
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondFloor(Rule):
-    """A metric crosses its real-against-real floor and lies beyond it by more than a share of it.
-
-    Fires when the line is crossed, not while the metric stays beyond it.
-    """
+    """A metric crosses its real-against-real floor and a share more; fires when it crosses, not while it stays."""
 
     metric: str
     direction: Direction

@@ -65,9 +65,7 @@ def dead_classes(record: GenerationRecord) -> list[int]:
 
 def lost_levels(record: GenerationRecord) -> list[str]:
     """Names of the levels of known factors with less than a tenth of their known share among the samples."""
-    return [
-        name for name, shares in record.factor_shares.items() if shares["synthetic"] < GONE_FRACTION * shares["known"]
-    ]
+    return [name for name, own in record.factor_shares.items() if own["synthetic"] < GONE_FRACTION * own["known"]]
 
 
 def died_classes(record: GenerationRecord, *, first: GenerationRecord) -> list[int]:
@@ -95,10 +93,7 @@ def first_dead_generation(records: Sequence[GenerationRecord]) -> int | None:
 def answer_all(
     records: Sequence[GenerationRecord], *, course: Course, rate: Rate | None, variance: Points, variance_name: str
 ) -> dict[str, Answer]:
-    """The answer to each of `DEFINITIONS`.
-
-    `course` and `rate` are those of FID in the later half; `rate` is None if too few generations were measured.
-    """
+    """The answer to each of `DEFINITIONS`; `course` and `rate` (None: too few points) are FID's in the later half."""
     fid, recall, precision = (points(records, key) for key in ("fid", "recall", "precision"))
     answers = {
         "error_rises": error_rises(fid),
@@ -141,10 +136,8 @@ def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Answer:
     """Whether FID still rises in the later half of the chain, rather than levelling off."""
     if rate is None:
         return _too_short(fid)
-    slope = f"{rate.slope:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
-    evidence = (
-        f"over the last {counted(rate.num_points, 'generation')} FID moves by {slope} a generation: it is {_IS[course]}"
-    )
+    window, slope = counted(rate.num_points, "generation"), f"{rate.slope:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
+    evidence = f"over the last {window} FID moves by {slope} a generation: it is {_IS[course]}"
     if course == "rises":
         start = max(fid[-rate.num_points][0], fid[1][0])  # generation 0 cannot have risen
         return Answer(verdict="yes", evidence=evidence, generation=start)

@@ -27,7 +27,6 @@ from collapsar.records.record import GenerationRecord
 
 RGB = 3  # colorspace
 
-
 TABLE = list(range(256))  # CRC-32C of each byte (Castagnoli's polynomial, reflected)
 for _ in range(8):
     TABLE = [crc >> 1 ^ (0x82F63B78 if crc & 1 else 0) for crc in TABLE]

@@ -45,10 +45,7 @@ class Profile:
 
 
 def profile_chain(records: Sequence[GenerationRecord], *, ending: Ending = "") -> Profile:
-    """The collapse profile of one chain, from the records of its finished generations.
-
-    Without records it has no answers. `ending` says how the chain ended before its last generation.
-    """
+    """The profile of one chain, from its records, which may be none; `ending` says how it ended before the last one."""
     records = sorted(records, key=lambda record: record.generation)
     fid, recall = points(records, "fid"), points(records, "recall")
     variance_name, variance = variance_points(records)
@@ -84,10 +81,8 @@ def _at_end(key: str, answer: Answer, *, ending: Ending, end: int) -> Answer:
     if ending == "stopped":  # it might have become a yes
         return replace(answer, verdict="undecided", evidence=f"{answer.evidence}; then the alarm stopped the chain")
     why = f"the numbers broke down in generation {end}"
-    if end == 0:
-        return replace(answer, verdict="undecided", evidence=f"{why}: there was nothing to lose")
-    evidence = f"{answer.evidence}; then {why}"
-    if key in LOST_IN_A_BREAKDOWN:
+    evidence = f"{answer.evidence}; then {why}" if end else f"{why}: there was nothing to lose"
+    if end and key in LOST_IN_A_BREAKDOWN:
         return replace(answer, verdict="yes", evidence=evidence, generation=end)
     return replace(answer, verdict="undecided", evidence=evidence)
 

@@ -27,10 +27,7 @@ SHOWN_GENERATIONS = 40  # in a sparkline
 
 
 class ChainProgress:
-    """The progress of one chain; `view` is redrawn by `collapsar.journal.live`.
-
-    `position` says which job of a multirun it is, in words; `records` are those that the store already holds.
-    """
+    """The progress of a chain with its stored records; `position` says in words which job of a multirun it is."""
 
     def __init__(
         self,
@@ -80,10 +77,7 @@ class ChainProgress:
         return (num_generations - self._num_untrained) * self.steps_per_generation
 
     def view(self) -> RenderableType:
-        """The current content of the live view: the last value of each metric, and a bar for each generation.
-
-        Bars reach to the metric's upper bound, or without one to the largest measured value.
-        """
+        """Each metric's last value, and a bar for each generation, up to its upper bound or else its largest value."""
         table = Table.grid(padding=(0, 2))
         for name, values in courses(self.records[-SHOWN_GENERATIONS:]).items():
             highest = bounds_of(name)[1]
@@ -94,11 +88,8 @@ class ChainProgress:
 
 def courses(records: Sequence[GenerationRecord]) -> dict[str, list[float]]:
     """The measured values of the headline metrics, by name; classes are counted that are alive."""
-    found = {
-        name: [record.metrics[name] for record in records if name in record.metrics]
-        for name in MAIN
-        if name != "classes_dropped"
-    }
+    names = (name for name in MAIN if name != "classes_dropped")
+    found = {name: [record.metrics[name] for record in records if name in record.metrics] for name in names}
     found["classes alive"] = [
         len(record.class_shares["real"]) - record.metrics["classes_dropped"]
         for record in records

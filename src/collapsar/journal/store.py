@@ -272,13 +272,9 @@ def cut_damaged_lines(path: Path) -> None:
 
 def is_record(line: str) -> bool:
     """Whether a line can be read as a record; a line that matches its checksum is not parsed."""
-    if line_is_whole(line):
-        return True
-    try:
-        GenerationRecord.from_json(line)
-    except UsageError:
-        return False
-    return True
+    with suppress(UsageError):
+        return bool(line_is_whole(line) or GenerationRecord.from_json(line))
+    return False
 
 
 def image_grid(images: Tensor) -> Image.Image:

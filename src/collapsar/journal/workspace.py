@@ -3,8 +3,8 @@
 `build_workspace` needs no network; `main` saves the workspace, which needs a key.
 """
 
-import argparse
 import sys
+from argparse import ArgumentParser
 
 import wandb_workspaces.reports.v2.interface as panels
 import wandb_workspaces.workspaces.interface as workspaces
@@ -71,9 +71,7 @@ def over_generations(title: str, keys: list[str]) -> panels.LinePlot:
 
 def main() -> None:
     """Save the workspace and print its address."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/workspace", description="Save a W&B workspace with a study's panels."
-    )
+    parser = ArgumentParser(prog="scripts/workspace", description="Save a W&B workspace with a study's panels.")
     parser.add_argument("entity", help="W&B user or team")
     parser.add_argument("--project", default="collapsar", help="W&B project (tracking.project)")
     parser.add_argument("--num-classes", type=int, default=10, help="classes of the data")

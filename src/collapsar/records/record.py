@@ -11,10 +11,7 @@ from typing import Any
 from collapsar.errors import UsageError
 from collapsar.files import line_is_whole, line_with_checksum
 
-LEARNING_RATE, GRADIENT_NORM = (
-    "learning_rate",
-    "gradient_norm",
-)  # in curves; of several networks, each with its name
+LEARNING_RATE, GRADIENT_NORM = "learning_rate", "gradient_norm"  # in curves; of several networks, each with its name
 
 
 @dataclass(frozen=True, kw_only=True)

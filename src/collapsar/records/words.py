@@ -6,10 +6,7 @@ ES = ("s", "x", "ch", "sh")  # nouns that end so take -es
 
 
 def counted(number: int | float | str, noun: str) -> str:
-    """A number and its noun: 1 class, 2 classes, 1.4 generations.
-
-    A number that is already rounded is given as text. The noun is singular, with any words before it: "more seed".
-    """
+    """A number, as text if it is rounded, and a noun, given in the singular: 1 class, 1.4 generations, 2 more seeds."""
     text = number if isinstance(number, str) else f"{number:.12g}"
     return f"{text} {noun if text == '1' else plural(noun)}"
 

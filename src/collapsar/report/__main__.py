@@ -67,10 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parquet", metavar="FILE", type=Path, help="the same as Parquet")
     dataset = "the same as a data set: Parquet with a Croissant description"
     parser.add_argument("--dataset", metavar="DIR", type=Path, help=dataset)
-    columns = "put other people's chains below DIR first: a CSV of generation, seed, arm, metric and value"
-    parser.add_argument(
-        "--import", dest="imported", metavar="FILE", type=Path, action="append", default=[], help=columns
-    )
+    table = "put other people's chains below DIR first: a CSV of generation, seed, arm, metric and value"
+    parser.add_argument("--import", dest="imported", metavar="FILE", type=Path, action="append", default=[], help=table)
     parser.add_argument("--figures", metavar="DIR", type=Path, help="figures for a paper, as SVG and PNG")
     return parser
 

@@ -1,8 +1,7 @@
 """Tidy tables for other programs: the records, also as a data set, and the effects of arms; and chains from a CSV.
 
 A chain that ended early has rows after its end too: they repeat its last values, as means do, and the metric
-`carried_from` names the generation of these values. A data set has a
-Croissant description (MLCommons, version 1.0: http://mlcommons.org/croissant/1.0).
+`carried_from` names their generation. A data set has a description in Croissant (http://mlcommons.org/croissant/1.0).
 """
 
 import json
@@ -96,10 +95,7 @@ def read_dataset(folder: Path) -> pd.DataFrame:
 
 
 def import_csv(file: Path, folder: Path) -> None:
-    """Write other people's chains as run folders, below a folder of the study that is named for the file.
-
-    The file is a CSV with the columns NEEDED, one row for each value; UsageError if it cannot be used.
-    """
+    """Write chains from a CSV of the columns NEEDED as run folders in `folder/STEM`; UsageError for a wrong file."""
     for (arm, seed), own in _checked_rows(file).groupby(["arm", "seed"], sort=False):
         start = re.sub(r"[^\w.-]+", "_", str(arm))[:40]
         run = folder / file.stem / f"{start}_seed{seed}_{digest({'arm': arm, 'seed': int(seed)})}"
@@ -145,11 +141,8 @@ def _checked_rows(file: Path) -> pd.DataFrame:
         raise UsageError(f"{file}: value must be finite numbers")
     twice = rows[rows.duplicated(["generation", "seed", "arm", "metric"])]
     if len(twice):
-        first = twice.iloc[0]
-        raise UsageError(
-            f"{file} has {first['metric']} of {first['arm']}, seed {first['seed']}, generation "
-            f"{first['generation']} twice"
-        )
+        where = "{metric} of {arm}, seed {seed}, generation {generation}".format(**twice.iloc[0])
+        raise UsageError(f"{file} has {where} twice")
     return rows
 
 

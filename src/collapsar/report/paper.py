@@ -142,10 +142,10 @@ def _forest(content: dict[str, Any]) -> Figure:
         axes.axvline(0, color="0.45", linewidth=0.8)
         for row, effect in enumerate(panel["effects"]):
             if effect is not None:
-                colour, marker = LOOKS[effect["verdict"]]
-                axes.plot(effect["corrected"], [row, row], color=colour, linewidth=0.6)
-                axes.plot([effect["low"], effect["high"]], [row, row], color=colour, linewidth=1.8)
-                axes.plot(effect["mean"], row, color=colour, marker=marker, markersize=3.5)
+                colour, marker = LOOKS[effect.verdict]
+                axes.plot(effect.corrected.ends, [row, row], color=colour, linewidth=0.6)
+                axes.plot(effect.judged.interval.ends, [row, row], color=colour, linewidth=1.8)
+                axes.plot(effect.difference.mean, row, color=colour, marker=marker, markersize=3.5)
         axes.set_title(re.sub(r"^(.{12,}?) ", r"\1" + "\n", panel["title"]), fontsize=7)
         axes.tick_params(axis="y", length=0)
         axes.locator_params(axis="x", nbins=4)

@@ -13,10 +13,7 @@ MISSING = "–"
 
 
 def number_text(value: float | None, *, num_digits: int = 3) -> str:
-    """A number with three digits, or three decimals below one; whole numbers below 10,000 in full.
-
-    None and what is not finite give a dash.
-    """
+    """A number to three digits, or three decimals below 1; whole ones below 10,000 in full; a dash for None and NaN."""
     if value is None or not math.isfinite(value):
         return MISSING
     if value == int(value) and abs(value) < 10_000:

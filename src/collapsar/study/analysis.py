@@ -10,7 +10,7 @@ from typing import Any
 from collapsar.errors import UsageError, check_positive
 from collapsar.records.settings import digest
 
-RMST = "recall_rmst"
+RMST = "recall_rmst"  # restricted mean survival time: generations until recall is halved, to the horizon at most
 OUTCOMES = {
     RMST: "Recall survival, in generations",
     "recall": "Final recall",
@@ -19,11 +19,7 @@ OUTCOMES = {
     "downstream_accuracy": "Final downstream accuracy",
     "downstream_f1": "Final downstream F1",
 }
-"""The outcomes that arms are compared by, with their titles; more is better in all.
-
-Recall survival is the restricted mean survival time of recall: generations until it is half of generation 0's, counted
-to the horizon at most.
-"""
+"""The outcomes that arms are compared by, with their titles; more is better in all."""
 EARLIER_NAMES = {"recall_half_life": RMST}
 
 
@@ -46,11 +42,7 @@ class Analysis:
 
 
 def read_analysis(settings: Mapping[str, Any]) -> Analysis:
-    """The analysis of a chain's settings; of an earlier version, one that fixes nothing.
-
-    Raises:
-        UsageError: a value is not allowed, or there is no such key.
-    """
+    """The analysis of a chain's settings; of earlier versions, one that fixes nothing; UsageError for a wrong one."""
     own, known = settings.get("analysis"), [field.name for field in fields(Analysis)]
     own = {} if own is None else own
     wrong = [str(key) for key in own if key not in known] if isinstance(own, Mapping) else [repr(own)]

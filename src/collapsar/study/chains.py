@@ -53,11 +53,7 @@ class Chain:
         return _late("collapsar.journal.store", "RunFolder")(self.folder).synthetic(self._finished(generation))
 
     def model(self, generation: int | None = None) -> Any:
-        """The model of a generation, on the CPU, in evaluation mode; None: the last generation.
-
-        Raises:
-            UsageError: there is no such generation, or its checkpoint is missing or damaged.
-        """
+        """A generation's model (None: the last) on the CPU, in evaluation mode; UsageError if missing or damaged."""
         finished = self._finished(generation)
         machine = next(record.machine for record in self.records if record.generation == finished)
         return _late("collapsar.training.stored", "open_model")(
@@ -128,18 +124,15 @@ class Chain:
 
 
 def read_chains(folders: Sequence[Path]) -> list[Chain]:
-    """All chains at and below the folders, in the order of their paths.
-
-    Raises:
-        UsageError: a folder does not exist or holds no run, or a record cannot be read.
-    """
+    """All chains at and below the folders, by path; UsageError without a folder or a run, or for a damaged record."""
     found: dict[Path, Chain] = {}
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"no such folder: {folder}")
         for run, config in _runs(folder):
             if run.resolve() not in found:
-                found[run.resolve()] = _read_chain(run, label=_label(run, below=folder), config=config)
+                label = run.resolve().name if run == folder else str(run.relative_to(folder))
+                found[run.resolve()] = _read_chain(run, label=label, config=config)
     if not found:
         raise UsageError(f"no run below {', '.join(map(str, folders))}: a run folder holds config.yaml")
     return list(found.values())
@@ -156,11 +149,7 @@ def row_picture(chain: Chain, generation: int) -> Mapping[str, Any] | None:
 
 
 def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every run folder at and below a folder, with its config; links are followed, and no folder is entered twice.
-
-    A study may have any name. Skipped are the folders inside a run folder (generations, W&B's files, hidden ones) and,
-    elsewhere, hidden folders that are not a study.
-    """
+    """Every run folder, with its config; skipped are folders inside one and, elsewhere, hidden ones without runs."""
     entered = set()
     for parent, children, files in os.walk(folder, followlinks=True):
         path = Path(parent)
@@ -236,10 +225,7 @@ def _read_records(path: Path) -> tuple[GenerationRecord, ...]:
 
 
 def _outcome(num_finished: int, num_generations: int, status: dict[str, Any]) -> tuple[str, Ending]:
-    """Why a chain is not finished, in the words of its status, and how it ended before its last generation.
-
-    An unknown state is shown as it is. The ending is empty if the same command would continue the chain.
-    """
+    """Why a chain is not finished, in the words of its status, and its ending, empty if it could be continued."""
     state, message = (str(status.get(key) or "").strip() for key in ("state", "message"))
     ending: Ending = ""
     if num_finished >= num_generations:
@@ -269,8 +255,3 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def _label(run: Path, *, below: Path) -> str:
-    relative = run.relative_to(below)
-    return str(relative) if relative.parts else run.resolve().name

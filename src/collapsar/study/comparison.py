@@ -1,10 +1,9 @@
 """A comparison: the outcomes and costs of every arm against the baseline of its model.
 
-Recall survival is restricted to the last generation compared, the horizon (restricted mean survival time, Royston &
-Parmar 2013): a chain whose recall never halved counts with the horizon. Differences are then too small if both arms
-outlive it, never too large. A chain without any recall from the start counts with 0. A chain that its alarm stopped or
-whose numbers broke down counts with its last values and, if its recall had not halved by then, with the generations
-that it lasted. What a comparison can find is said before it runs: effects in standard deviations (sd) of a seed's
+Recall survival is a restricted mean survival time (Royston & Parmar 2013): recall that never halved counts with the
+last generation compared, the horizon, so that differences may be too small, never too large; a chain that never had
+any counts with 0. A chain that ended early counts with its last values and, if its recall had not halved, with the
+generations that it lasted. What a comparison can find is said before it runs, in standard deviations (sd) of a seed's
 difference from the baseline, with one variance pooled over arms.
 """
 
@@ -81,13 +80,9 @@ def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
 
 
 def outcome_of(chain: Chain, outcome: str, *, horizon: int, space: str = "") -> float | None:
-    """The outcome of a chain at the horizon; None if it was not measured.
+    """The outcome, one of OUTCOMES or of EARLIER_NAMES, of a chain at the horizon; None if it was not measured.
 
-    Args:
-        chain: With records up to the horizon at least, or one that ended before it.
-        outcome: One of OUTCOMES, or an earlier name of one.
-        horizon: The generation that recall survival is restricted to.
-        space: The feature space it is measured in; empty: the first one.
+    The chain reaches the horizon, or ended before it. `space` is the feature space; empty: the first one.
     """
     if (outcome := EARLIER_NAMES.get(outcome, outcome)) != RMST:
         return chain.metrics_at(horizon).get(f"{space}/{outcome}" if space else outcome)
@@ -145,10 +140,7 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
 
 
 def _horizon(chains: Sequence[Chain]) -> int:
-    """The last generation of the median chain: shorter chains are left out, and longer ones are cut.
-
-    A chain that ended early counts with the generations requested, as its last values are carried on that far.
-    """
+    """The last generation of the median chain; one that ended early is carried on to the last one requested."""
     lengths = sorted(chain.num_generations if chain.ending else len(chain.records) for chain in chains)
     return max(lengths[len(lengths) // 2] - 1, 0)
 
@@ -160,10 +152,7 @@ def _up_to(arm: Arm, horizon: int) -> list[Chain]:
 def _effects(
     chains: Sequence[Sequence[Chain]], *, analysis: Analysis, horizon: int
 ) -> tuple[list[dict[str, Effect]], dict[str, float]]:
-    """Effects by arm and outcome, and the agreement of spaces on the order of arms.
-
-    The primary outcome, the first, is corrected for the number of arms, the secondary ones for their own number too.
-    """
+    """Effects by arm and outcome, all but the first corrected for their number too, and how far spaces agree."""
     values = {outcome: [by_seed(own, outcome, horizon=horizon) for own in chains] for outcome in analysis.outcomes()}
     measured = [key for key, (base, *own) in values.items() if any(len(base.keys() & arm.keys()) > 1 for arm in own)]
     found: list[dict[str, Effect]] = [{} for _ in chains[1:]]

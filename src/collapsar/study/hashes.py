@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from collapsar.records.record import GenerationRecord
 from collapsar.study.chains import Chain
 
 VARYING = ("seconds", "shared_seconds", "peak_memory_bytes", "peak_device_memory_bytes", "machine")  # of equal runs
@@ -25,12 +24,12 @@ def results_hash(chains: Sequence[Chain]) -> str:
 
 
 def _results(chain: Chain) -> str:
-    return "\n".join(json.dumps(_content(record), sort_keys=True, allow_nan=False) for record in chain.records)
-
-
-def _content(record: GenerationRecord) -> dict[str, object]:
-    """What stands in the record's line and is no part of VARYING, without what is empty."""
-    return {key: value for key, value in vars(record).items() if key not in VARYING and value not in ({}, None)}
+    """The lines of the records without VARYING, and without what is empty."""
+    contents = (
+        {key: value for key, value in vars(record).items() if key not in VARYING and value not in ({}, None)}
+        for record in chain.records
+    )
+    return "\n".join(json.dumps(content, sort_keys=True, allow_nan=False) for content in contents)
 
 
 def _hash(contents: Iterable[bytes]) -> str:

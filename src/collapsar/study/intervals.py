@@ -28,6 +28,11 @@ class Interval:
     high: float | None
     num_seeds: int
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both bounds; for a single seed, the mean twice."""
+        return self.mean if self.low is None else self.low, self.mean if self.high is None else self.high
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDifference:
@@ -97,10 +102,7 @@ def t_test(differences: np.ndarray) -> float:
 
 
 def bands(values: pd.DataFrame) -> pd.DataFrame:
-    """Mean and t-interval by metric and generation, from rows with metric, generation and value.
-
-    The columns are mean, low, high and count; low and high are NaN if there is one seed.
-    """
+    """Mean, low, high (NaN for one seed) and count by metric and generation, of rows with both and a value."""
     grouped = values.groupby(["metric", "generation"], sort=False)["value"]
     table = grouped.agg(["mean", "sem", "count"]).reset_index()
     margin = stats.t.ppf((1 + CONFIDENCE) / 2, np.maximum(table["count"] - 1, 1)) * table["sem"]

@@ -92,10 +92,7 @@ def have_one_variance(arms: Sequence[Mapping[int, float]]) -> bool:
 
 
 def levene_p(groups: Sequence[Sequence[float]]) -> float:
-    """P value of Levene's test about medians (Brown & Forsythe 1974); 1 if all are equally far from them.
-
-    The same as scipy's `levene`, which takes as long as the rest of a judgement.
-    """
+    """P value of Levene's test about medians (Brown & Forsythe 1974), as scipy's but quick; 1 if all are as far."""
     far = [np.abs(np.array(own) - median(own)) for own in groups]
     every, df = np.concatenate(far), sum(map(len, far)) - len(far)
     within = sum(float(((own - own.mean()) ** 2).sum()) for own in far)
@@ -122,10 +119,7 @@ def moderated(variances: Sequence[float] | np.ndarray, dfs: Sequence[int | float
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values corrected by Holm's step-down procedure.
-
-    The same as statsmodels' `multipletests`, which takes a tenth of a second because each call collects garbage.
-    """
+    """P values corrected by Holm, as by statsmodels' `multipletests`, which frees memory for a tenth of a second."""
     order = np.argsort(p_values, kind="stable")
     stepped = np.asarray(p_values)[order] * np.arange(len(p_values), 0, -1)
     return _in_place(np.minimum(np.maximum.accumulate(stepped), 1.0), order)

@@ -175,9 +175,5 @@ class Study:
 
 
 def read_study(folders: str | Path | Sequence[str | Path]) -> Study:
-    """The study of all chains at and below a folder, or several.
-
-    Raises:
-        UsageError: a folder does not exist or holds no run, or a record cannot be read.
-    """
+    """The study of all chains at and below a folder, or several; UsageError without a run, or for a damaged record."""
     return Study(read_chains([Path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]))

@@ -11,7 +11,7 @@ from itertools import combinations
 
 from collapsar.journal.courses import Course
 from collapsar.journal.definitions import Verdict
-from collapsar.journal.profile import Profile, variance_points
+from collapsar.journal.profile import variance_points
 from collapsar.judging.metric_keys import MAIN, NOT_NEGATIVE, bounds_of
 from collapsar.study.arms import Arm, num_choices_apart
 from collapsar.study.chains import Chain
@@ -58,29 +58,23 @@ class ArmSummary:
     @cached_property
     def kept_recall(self) -> Interval | None:
         """Final recall as a share of generation 0's, over the seeds that had any."""
-        pairs = [(chain.first.get("recall", 0.0), chain.last.get("recall")) for chain in self.chains]
-        return t_interval(
-            [last / first for first, last in pairs if first > 0 and last is not None], within=NOT_NEGATIVE
-        )
+        ends = [(chain.first.get("recall", 0.0), chain.last.get("recall")) for chain in self.chains]
+        return t_interval([last / first for first, last in ends if first > 0 and last is not None], within=NOT_NEGATIVE)
 
     @cached_property
     def half_life(self) -> WaitingTime | None:
         """Generations until recall is half of generation 0's."""
-        return self._waiting_time(lambda profile: profile.recall_half_life, lambda chain: "recall" in chain.first)
+        return self._waiting_time("recall_half_life", lambda chain: "recall" in chain.first)
 
     @cached_property
     def variance_half_life(self) -> WaitingTime | None:
         """Generations until the variance is half of generation 0's."""
-        return self._waiting_time(
-            lambda profile: profile.variance_half_life, lambda chain: bool(variance_points(chain.records)[1])
-        )
+        return self._waiting_time("variance_half_life", lambda chain: bool(variance_points(chain.records)[1]))
 
     @cached_property
     def first_dead(self) -> WaitingTime | None:
         """Generations until the first class is dropped."""
-        return self._waiting_time(
-            lambda profile: profile.first_dead_generation, lambda chain: "classes_dropped" in chain.first
-        )
+        return self._waiting_time("first_dead_generation", lambda chain: "classes_dropped" in chain.first)
 
     @cached_property
     def fid_growth(self) -> Interval | None:
@@ -101,14 +95,10 @@ class ArmSummary:
         """By definition of collapse."""
         return {key: _verdict(self.chains, key) for key in (self.chains[0].profile.findings if self.chains else ())}
 
-    def _waiting_time(
-        self, measure: Callable[[Profile], int | float | None], is_measured: Callable[[Chain], bool]
-    ) -> WaitingTime | None:
+    def _waiting_time(self, event: str, is_measured: Callable[[Chain], bool]) -> WaitingTime | None:
         measured = [chain for chain in self.arm.distinct if chain.has_outcome and is_measured(chain)]
-        return waiting_time(
-            [measure(chain.profile) for chain in measured],
-            lengths=[max(chain.last_generation, 0) for chain in measured],
-        )
+        lengths = [max(chain.last_generation, 0) for chain in measured]
+        return waiting_time([getattr(chain.profile, event) for chain in measured], lengths=lengths)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,9 @@
 """Survival by Kaplan and Meier: of the classes of an arm's chains, of the recall of its chains, and waiting times.
 
-A class dies when it is first dropped. Only classes that generation 0 has can be lost. A class that lives when its chain
-ends, finished or not, is censored there, not counted as a survivor for good. If the alarm stopped the chain, living
-classes are carried on to the end of the other chains; if the numbers broke down, all classes die. Recall dies when it
-is half of generation 0's; a chain that is stopped or breaks down dies with it. A waiting time is a median over seeds: a
-chain that ended before the event is censored there, as its time is "later than", not "never".
+A class of generation 0 dies when it is first dropped. One that lives when its chain ends, finished or not, is censored
+there, not counted as a survivor for good. If the alarm stopped the chain, living classes are carried on to the end of
+the other chains; if the numbers broke down, all die. Recall dies when it is half of generation 0's; a chain that is
+stopped or breaks down dies with it. A waiting time, a median over seeds, is "later than" a chain's end, not "never".
 """
 
 import math
@@ -100,9 +99,7 @@ def class_survival(chains: Sequence[Chain], *, horizon: int = 0) -> SurvivalCurv
     times, deaths = (np.array(column, dtype=float) for column in zip(*lifetimes, strict=True))
     end = float(times.max())
     curve = SurvfuncRight(np.maximum(times, JUST_AFTER_0), deaths)
-    alive, low, high = (
-        [1.0, *values, *(values[-1:] or [1.0])] for values in (curve.surv_prob.tolist(), *_bounds(curve))
-    )
+    alive, low, high = ([1.0, *own, *(own[-1:] or [1.0])] for own in (curve.surv_prob.tolist(), *_bounds(curve)))
     return SurvivalCurve(
         generations=[0.0, *np.round(curve.surv_times, 6).tolist(), end],
         alive=alive,

@@ -1,12 +1,10 @@
 """One outcome of several arms against their baseline: better, worse, equivalent or undecided, and by how much.
 
 What decides is an interval that holds for all arms together with 95 %, from one error variance pooled over arms
-(`collapsar.study.simultaneous`). An arm whose seeds all have one value (recall 0, or no loss to the horizon) would make
-that variance too small: it is left out of it and judged by the variance of its own differences, with Bonferroni's share
-of the level. If variances differ, each arm has its own, or that moderated by the others' if it is larger, with Holm's
-correction. An arm is equivalent to the baseline if two one-sided tests (Schuirmann 1987) say that it differs by less
-than the smallest effect that matters. Beside what decides stands each arm's own paired t-test (Holm 1979), and the
-probability of improvement (Agarwal et al. 2021, https://arxiv.org/abs/2108.13264, section 4.3).
+(`simultaneous`). An arm whose seeds all have one value would make it too small: it is left out, and judged by the
+variance of its own differences, with Bonferroni's share of the level. If variances differ, each arm has its own, or
+that moderated by the others' if it is larger, with Holm's correction. Two one-sided tests (Schuirmann 1987) say whether
+an arm is equivalent. Beside what decides stand each arm's paired t-test (Holm 1979) and probability of improvement.
 """
 
 import math
@@ -84,18 +82,14 @@ def judge(
 ) -> list[Judgement | None]:
     """What each arm is called; None for an arm that shares fewer than two seeds with the baseline.
 
-    Args:
-        baseline: The baseline's outcome by seed; more is better.
-        arms: The outcomes of the other arms; the correction runs over them.
-        smallest_effect: The smallest difference that matters; None: no arm is called equivalent.
-        num_outcomes: Outcomes that are tested like this one; the level is divided by them.
+    More is better. The correction runs over the arms, and over the `num_outcomes` that are tested like this one.
+    `smallest_effect` is the smallest difference that matters; without one, no arm is called equivalent.
     """
     tested = [index for index, arm in enumerate(arms) if len(baseline.keys() & arm.keys()) > 1]
     shared = [{seed: arms[index][seed] for seed in sorted(baseline.keys() & arms[index].keys())} for index in tested]
     differences = [paired([baseline[seed] for seed in arm], list(arm.values())) for arm in shared]
-    found = [
-        (test, float(own.mean())) for test, own in zip(_tests(baseline, shared, differences), differences, strict=True)
-    ]
+    tests, means = _tests(baseline, shared, differences), [float(own.mean()) for own in differences]
+    found = list(zip(tests, means, strict=True))
     delta = 0.0 if smallest_effect is None else smallest_effect
     p_values = [min(num_outcomes * test.p_value(abs(mean)), 1.0) for test, mean in found]
     p_large = [min(num_outcomes * test.p_value(delta - abs(mean), is_one_sided=True), 1.0) for test, mean in found]
@@ -179,7 +173,8 @@ def effects(
 def probability_of_improvement(baseline: np.ndarray, arm: np.ndarray) -> Interval:
     """How often a run of the arm is better than one of the baseline, over all pairs of runs; a tie counts half.
 
-    The interval is a percentile bootstrap, stratified by arm: the runs of each arm are resampled on their own.
+    The interval is a percentile bootstrap, stratified by arm (Agarwal et al. 2021, https://arxiv.org/abs/2108.13264,
+    section 4.3): the runs of each arm are resampled on their own.
     """
     ahead = np.sign(without_rounding(baseline[None, :], arm[:, None])) * TIE + TIE  # [arm's run, baseline's run]
     generator = np.random.default_rng(RESAMPLING_SEED)

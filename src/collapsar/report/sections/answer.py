@@ -172,10 +172,7 @@ def ranked_by_loss(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
 
 
 def ranked_by_kept(summaries: Sequence[ArmSummary]) -> list[ArmSummary]:
-    """The arms that had recall to lose, from the one that lost most to the one that kept most.
-
-    Of arms that kept all of it, or none, those that end with more recall kept more.
-    """
+    """The arms that had recall to lose, from the largest loss to the smallest; of equal ones, by recall at the end."""
     measured = [one for one in summaries if one.kept_recall and "recall" in one.last and fate(one) != "had little"]
     return sorted(measured, key=lambda one: (min(_kept(one), 1.0), one.last["recall"].mean))
 

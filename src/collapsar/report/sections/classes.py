@@ -93,10 +93,7 @@ def class_map(chain: Chain) -> HeatMap | None:
 
 
 def factor_map(chain: Chain) -> HeatMap | None:
-    """The levels of a chain's factors, beside the known share and the one read of real samples; None without any.
-
-    The share that is read of real samples shows the error of the classifier.
-    """
+    """A chain's levels of factors, if any, beside the known share, and that which the classifier reads of real data."""
     records = [record for record in chain.records if record.factor_shares]
     if not records:
         return None

@@ -166,10 +166,7 @@ def glances(study: Study, *, leading: Sequence[Arm]) -> list[dict[str, Any]]:
 
 
 def _glance(study: Study, key: str, curves: Sequence[dict[str, Any]], *, leading: Sequence[Arm]) -> dict[str, Any]:
-    """One metric: lines, heights of its floors, and the numbers at the ends of both axes.
-
-    A line has `points` in SVG's notation; its `label_y` is None if it stands in the background.
-    """
+    """A metric's lines (`points` of SVG; in the background without `label_y`), heights of floors, and ends of axes."""
     floor_values = [floor["value"] for floor in floors([chain for arm in study.arms for chain in arm.chains], key)]
     lowest, highest = value_axis(key, [value for curve in curves for value in curve["mean"]] + floor_values)
     last = max(max(curve["generations"]) for curve in curves) or 1
@@ -182,11 +179,8 @@ def _glance(study: Study, key: str, curves: Sequence[dict[str, Any]], *, leading
         points = " ".join(f"{WIDTH * generation / last:.1f},{height(value)}" for generation, value in pairs)
         return {"arm": curve["arm"], "points": points, "last": number_text(curve["mean"][-1]), "label_y": label_y}
 
-    bright = [
-        curve
-        for curve in curves
-        if len(curves) <= MAX_COLOURED or any(study.arms[curve["arm"]] is arm for arm in leading)
-    ]
+    are_few = len(curves) <= MAX_COLOURED
+    bright = [curve for curve in curves if are_few or any(study.arms[curve["arm"]] is arm for arm in leading)]
     bright.sort(key=lambda curve: height(curve["mean"][-1]))
     places = _apart([height(curve["mean"][-1]) for curve in bright])
     ends = [

@@ -7,7 +7,7 @@ from dataclasses import asdict, astuple
 from typing import Any
 
 from collapsar.records.words import counted, listed
-from collapsar.report.wording import number_text, p_text
+from collapsar.report.wording import bounds_text, number_text, p_text
 from collapsar.study.analysis import OUTCOMES
 from collapsar.study.comparison import ComparedArm, Comparison
 from collapsar.study.study import Study
@@ -43,7 +43,7 @@ def forest_content(found: Comparison) -> dict[str, Any]:
     return {
         "arms": [row.arm.name for row in found.arms],
         "panels": [
-            {"title": OUTCOMES[outcome], "effects": [_effect_content(row.effects.get(outcome)) for row in found.arms]}
+            {"title": OUTCOMES[outcome], "effects": [row.effects.get(outcome) for row in found.arms]}
             for outcome in found.outcomes
         ],
     }
@@ -55,9 +55,9 @@ def drawing(found: Comparison) -> dict[str, Any]:
     return {"arms": content["arms"], "panels": [_drawn(**panel) for panel in content["panels"]]}
 
 
-def _drawn(*, title: str, effects: Sequence[dict[str, Any] | None]) -> dict[str, Any]:
+def _drawn(*, title: str, effects: Sequence[Effect | None]) -> dict[str, Any]:
     known = [effect for effect in effects if effect is not None]
-    ends = [0.0, *(end for effect in known for end in (effect["low"], effect["high"], *effect["corrected"]))]
+    ends = [0.0, *(end for effect in known for end in (*effect.judged.interval.ends, *effect.corrected.ends))]
     lowest, highest = min(ends), max(ends)
 
     def place(value: float) -> float:
@@ -70,10 +70,10 @@ def _drawn(*, title: str, effects: Sequence[dict[str, Any] | None]) -> dict[str,
         "effects": [
             effect
             and {
-                "x": place(effect["mean"]),
-                "thick": (place(effect["low"]), place(effect["high"])),
-                "thin": tuple(map(place, effect["corrected"])),
-                "verdict": effect["verdict"],
+                "x": place(effect.difference.mean),
+                "thick": tuple(map(place, effect.judged.interval.ends)),
+                "thin": tuple(map(place, effect.corrected.ends)),
+                "verdict": effect.verdict,
                 "told": _told(effect),
             }
             for effect in effects
@@ -81,12 +81,13 @@ def _drawn(*, title: str, effects: Sequence[dict[str, Any] | None]) -> dict[str,
     }
 
 
-def _told(effect: dict[str, Any]) -> str:
-    numbers = [number_text(effect[key]) for key in ("mean", "low", "high")]
-    return "{}, {} [{}, {}], {}".format(effect["verdict"], *numbers, effect["note"])
+def _told(effect: Effect) -> str:
+    numbers = f"{number_text(effect.difference.mean)} {bounds_text(effect.judged.interval)}"
+    better = f"better in {effect.improvement.mean:.0%} of pairs of runs"
+    return f"{effect.verdict}, {numbers}, {p_text(effect.judged.p_value)}, {better}"
 
 
-def ticks(lowest: float, highest: float) -> list[float]:
+def ticks(lowest: int | float, highest: int | float) -> list[float]:
     """At most MAX_TICKS round numbers in an interval that holds zero, which is one of them."""
     if lowest == highest:
         return [0.0]
@@ -97,19 +98,6 @@ def ticks(lowest: float, highest: float) -> list[float]:
     )
     step = next(step for step in steps if math.floor(highest / step) - math.ceil(lowest / step) < MAX_TICKS)
     return [round(number * step, 12) for number in range(math.ceil(lowest / step), math.floor(highest / step) + 1)]
-
-
-def _effect_content(effect: Effect | None) -> dict[str, Any] | None:
-    if effect is None:
-        return None
-    return {
-        "mean": effect.difference.mean,
-        "low": effect.judged.interval.low,
-        "high": effect.judged.interval.high,
-        "corrected": [effect.corrected.low, effect.corrected.high],
-        "verdict": effect.verdict,
-        "note": f"{p_text(effect.judged.p_value)}, better in {effect.improvement.mean:.0%} of pairs of runs",
-    }
 
 
 def sentence(found: Comparison) -> str:

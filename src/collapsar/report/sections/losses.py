@@ -21,12 +21,9 @@ LARGEST = 1e30  # a loss beyond cannot be drawn
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """The losses of a chain, and where each of its generations begins, in the units of the drawing.
+    """The losses of a chain, and where each of its generations begins, in the units of the drawing."""
 
-    A curve has a `name`, `lines` (for each generation its points in SVG's notation), and its `lowest` and `highest`.
-    """
-
-    curves: list[dict[str, Any]]
+    curves: list[dict[str, Any]]  # `name`, `lines` (points of each generation, as SVG has them), `lowest`, `highest`
     starts: list[tuple[int, float]]
     pixels: int = WIDTH
 

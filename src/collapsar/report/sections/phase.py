@@ -67,11 +67,7 @@ def curves(study: Study) -> dict[str, Any] | None:
 
 
 def _curve(metric: str, setting: str, *, summaries: Sequence[ArmSummary], study: Study) -> dict[str, Any]:
-    """Values of the setting with the metric's means over seeds, and the `drawing` of this curve.
-
-    If the study's search had a bound for this metric, `threshold`, then `crossing` is the value at which the curves of
-    seeds cross it, and `num_without` counts the seeds whose curve does not.
-    """
+    """A metric by setting, and where seeds' curves cross the search's `threshold`; `num_without` counts the others."""
     values = [float(one.arm.settings[setting]) for one in summaries]
     points = [(value, one.last[metric]) for value, one in zip(values, summaries, strict=True)]
     files = [folder / SEARCH for folder in {chain.folder.parent for chain in study.chains}]
@@ -93,10 +89,7 @@ def _curve(metric: str, setting: str, *, summaries: Sequence[ArmSummary], study:
 
 
 def crossing(points: Sequence[tuple[float, float]], *, level: float) -> float | None:
-    """Where a piecewise linear curve first reaches a level; None if it does not.
-
-    `points` are pairs of value and height, in increasing order of value.
-    """
+    """Where a piecewise linear curve, of pairs of rising value and height, first reaches a level; None if nowhere."""
     if points and points[0][1] >= level:
         return points[0][0]
     for (before, lower), (after, higher) in pairwise(points):
@@ -115,7 +108,7 @@ def draw(
     interval, None without one; `lowest` and `highest` are the metric at the lower and the upper edge.
     """
     first, last = points[0][0], points[-1][0]
-    heights = [_mean_and_ends(interval) for _, interval in points]
+    heights = [(interval.mean, *interval.ends) for _, interval in points]
     lowest, highest = value_axis(metric, [*(end for _, *ends in heights for end in ends), threshold or 0.0])
 
     def across(value: float) -> float:
@@ -129,13 +122,7 @@ def draw(
         "line": " ".join(f"{x},{y}" for x, y, *_ in marks),
         "marks": marks,
         "level": None if threshold is None else down(threshold),
-        "reached": crossing and tuple(map(across, _mean_and_ends(crossing))),
+        "reached": crossing and tuple(map(across, (crossing.mean, *crossing.ends))),
         "lowest": lowest,
         "highest": highest,
     }
-
-
-def _mean_and_ends(interval: Interval) -> tuple[float, float, float]:
-    """The mean and both ends of an interval, which a single seed does not have."""
-    mean = interval.mean
-    return mean, mean if interval.low is None else interval.low, mean if interval.high is None else interval.high

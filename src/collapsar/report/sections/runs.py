@@ -57,12 +57,7 @@ def provenance(study: Study) -> dict[str, str]:
     typed = commands(study.arms)
     more = f" (and {counted(len(typed) - 1, 'more command')}, under Settings)" if len(typed) > 1 else ""
     hashes = f"{study.records_hash} as stored, {study.results_hash} without times, memory and machine" if times else ""
-    found = {
-        "Commit": ", ".join(commits),
-        "Last generation": last,
-        "Records": hashes,
-        "Command": f"{typed[0]}{more}",
-    }
+    found = {"Commit": ", ".join(commits), "Last generation": last, "Records": hashes, "Command": f"{typed[0]}{more}"}
     return {name: text for name, text in found.items() if text}
 
 
