@@ -165,13 +165,9 @@ SAMPLES_PER_GATHER = 8192
 class PoolBatches:
     """Shuffled batches; each iteration is a newly shuffled epoch, without an incomplete last batch.
 
-    An epoch of a weighted pool is drawn with replacement, by weight. `state_dict` holds the position in an epoch; after
+    An epoch of a weighted pool is drawn with replacement, by weight. The generator, on the CPU, shuffles on from epoch
+    to epoch; `chosen` holds the indices to use, or None for all. `state_dict` holds the position in an epoch; after
     `load_state_dict` the next iteration is the rest of that epoch, as with Lightning's loaders.
-
-    Args:
-        device: Device of the batches.
-        generator: A CPU generator that shuffles; its state continues from epoch to epoch.
-        chosen: Indices of the samples to use; None for all.
     """
 
     def __init__(

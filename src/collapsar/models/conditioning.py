@@ -31,13 +31,9 @@ CLASS_SIZE = 2.0  # of the one-hot vectors of generators
 
 
 class Condition(nn.Module):
-    """The classes that a model is conditioned on, from 0 to num_classes - 1, and how often each is drawn.
+    """The classes that a model is conditioned on, from 0 to num_classes - 1, and how often each is drawn."""
 
-    Attributes:
-        shares: Share of each class in what the model was trained on, summing to 1; kept with the weights.
-    """
-
-    shares: Float[Tensor, " category"]
+    shares: Float[Tensor, " category"]  # of what the model was trained on, summing to 1; kept with the weights
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -157,17 +153,10 @@ def given(network: nn.Module, inputs: Tensor, labels: Labels | None) -> Tensor:
 
 
 class LatentModel(GenerativeModel, LightningModule, ABC):
-    """A model that decodes latents, which are standard normal unless `place_latents` is overridden.
+    """A model that decodes latents, which are standard normal unless `place_latents` is overridden."""
 
-    Attributes:
-        takes_vectors: Whether samples may be vectors; else they are images.
-        has_likelihood: Whether its samples are drawn from a likelihood, which a bias can temper.
-        autocast_dtype: Type that networks compute in; None: the type of their weights.
-        condition: Its classes, and how often each is drawn; None for models that see no labels.
-    """
-
-    takes_vectors: ClassVar[bool] = False
-    has_likelihood: bool = True
+    takes_vectors: ClassVar[bool] = False  # samples may be vectors; else they are images
+    has_likelihood: bool = True  # its samples are drawn from a likelihood, which a bias can temper
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None) -> None:
         super().__init__()
@@ -176,7 +165,7 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         self.latent_dim = latent_dim
         self.num_classes = num_classes
         self.condition = None if num_classes is None else Condition(num_classes)
-        self.autocast_dtype: torch.dtype | None = None
+        self.autocast_dtype: torch.dtype | None = None  # that networks compute in; None: the type of their weights
 
     @abstractmethod
     def decode(

@@ -46,21 +46,15 @@ def as_betas(adam_betas: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """A network that is trained, with its losses of a batch and of what a step shares (`LearnedModel.share`).
-
-    Attributes:
-        steps_per_move: Steps of the first player for one move of this one.
-        average: Moving average that is updated after each move of the module; None without one.
-        is_sampled: Whether samples come from the module; only then its weights may be averaged.
-    """
+    """A network that is trained, with its losses of a batch and of what a step shares (`LearnedModel.share`)."""
 
     module: nn.Module
     losses: Callable[[Samples, Any], Losses]
     learning_rate: float
     adam_betas: tuple[float, float] = ADAM_BETAS
-    steps_per_move: int = 1
-    average: AveragedModel | None = None
-    is_sampled: bool = True
+    steps_per_move: int = 1  # steps of the first player for one move of this one
+    average: AveragedModel | None = None  # a moving average, updated after each move of the module
+    is_sampled: bool = True  # samples come from the module; only then its weights may be averaged
 
     def rate(self, plan: Plan) -> float:
         """The learning rate before any schedule."""

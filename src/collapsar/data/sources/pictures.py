@@ -84,11 +84,7 @@ def find_images(folder: Path) -> tuple[list[Named], int]:
 
 
 def load_arrays(path: Path, *, what: str) -> tuple[Any, Any]:
-    """Samples and labels (None without any) of a file of ARRAYS; no code of the file is run.
-
-    Raises:
-        UsageError: the file is broken, or does not say which of its arrays holds the samples.
-    """
+    """Samples and labels (None without any) of a file of ARRAYS; no code is run. UsageError if it is broken or unclear."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".pt":
@@ -159,11 +155,8 @@ def read_all(
 ) -> Pictures:
     """Decode images, and resize them to squares of `side` pixels; None keeps their size.
 
-    Errors call the images `what`, and name the settings that `resize` them and `skip` broken ones. `advance` is called
-    after each image.
-
-    Raises:
-        UsageError: images differ in size, or some are broken and `is_skipping` is false.
+    Errors call the images `what`, and name the settings that `resize` them and `skip` broken ones: UsageError if images
+    differ in size, or some are broken and `is_skipping` is false. `advance` is called after each image.
     """
     notes, broken, read = Counter[str](), list[str](), list[tuple[str, str | None, np.ndarray]]()
     with ThreadPoolExecutor() as pool:
