@@ -1,10 +1,9 @@
 """Pools, what one generation is trained on; their batches; and the cache of their parts on the training device.
 
-A pool is a tuple of parts; each part holds samples of one origin. An accumulating chain shares the tensors of earlier
-pools instead of copying them: 50 generations of MNIST take no more memory than their own uint8 samples. Batches are
-gathered by index on the device that holds the pool, a few thousand samples at a time: for small images the workers of
-a DataLoader cost more than the training step. If training runs on another device, samples go there through pinned
-memory while it works on earlier ones. Orders are drawn on the CPU, so they are the same for any device.
+An accumulating chain shares the tensors of earlier pools instead of copying them. Batches are gathered by index on the
+device that holds the pool, a few thousand samples at a time: for small images the workers of a DataLoader cost more
+than the training step. If training runs on another device, samples go there through pinned memory while it works on
+earlier ones. Orders are drawn on the CPU, so they are the same for any device.
 """
 
 import math

@@ -1,12 +1,7 @@
 """Models that decode latents, how they are sampled, and how the networks of conditional ones take a class.
 
-A CPU generator draws all latents before any is decoded, so samples are the same on any device, up to rounding.
-
-Encoders see images with a learnt plane of the class as one more channel. Decoders get latents with a learnt vector of
-the class appended, generators with a one-hot vector (Mirza & Osindero 2014, arXiv:1411.1784). A critic adds to its
-logit the inner product of its last features with a vector of the class (the projection discriminator, Miyato & Koyama
-2018, arXiv:1802.05637, equation 3). All work with any body. Samples of unknown class get the extra class `num_classes`:
-networks learn from them, but no sample is drawn with that class.
+A CPU generator draws all latents before any is decoded, so samples are the same on any device, up to rounding. Samples
+of unknown class get the extra class `num_classes`: networks learn from them, but no sample is drawn with that class.
 """
 
 from abc import ABC, abstractmethod
@@ -107,8 +102,9 @@ class LabelledLatents(nn.Module):
 class OneHotLatents(nn.Module):
     """A generator whose latents are followed by the class as a one-hot vector of `num_classes + 1` numbers.
 
-    The vector must vary little beside the latents. Batch norm keeps a generator from ignoring its latents, as it scales
-    the little that they change back to variance 1; it does not if classes vary enough (`conf/recipe/README.md`).
+    After Mirza & Osindero 2014, arXiv:1411.1784. The vector must vary little beside the latents: batch norm keeps a
+    generator from ignoring them, as it scales the little that they change back to variance 1, but not if classes vary
+    enough (`conf/recipe/README.md`).
     """
 
     def __init__(self, network: nn.Module, *, num_classes: int) -> None:
@@ -120,7 +116,10 @@ class OneHotLatents(nn.Module):
 
 
 class ProjectionCritic(nn.Module):
-    """A critic whose logit measures how real an image is and how well it suits its class."""
+    """A critic whose logit measures how real an image is, plus its last features times a vector of the class.
+
+    The projection discriminator of Miyato & Koyama 2018 (arXiv:1802.05637, equation 3).
+    """
 
     def __init__(self, features: nn.Module, *, head: nn.Module, vectors: nn.Module) -> None:
         super().__init__()

@@ -4,11 +4,10 @@ An average of weights is an exponential moving one that suits short trainings to
 
     average = d average + (1 - d) weights,   d = min(decay, (1 + n) / (10 + n)) in move n, counted from 0
 
-With a constant decay near 1 the average would stay near the initial weights of a short training. The second term, which
-TensorFlow's `ExponentialMovingAverage` has too, makes it an average over about the last tenth of the moves.
-
-A GPU runs a small network's step in less time than Python takes to launch it. A graph (`torch.cuda.CUDAGraph`) launches
-the recorded kernels of a step as one; compiled networks (torch.compile) have fewer kernels.
+With a constant decay near 1 the average would stay near the initial weights of a short training. The second term, as in
+TensorFlow's `ExponentialMovingAverage`, makes it one over about the last tenth of the moves. A GPU runs a small
+network's step in less time than Python takes to launch it: a graph (`torch.cuda.CUDAGraph`) launches its recorded
+kernels as one, and compiled networks (torch.compile) have fewer kernels.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -1,10 +1,9 @@
 """Layers of every body: norms, dropout and extra depth, and convolutional stacks sized from the shape of the data.
 
-Every hidden activation has the norm before it and the dropout after it. `depth` is the number of extra units in each
-stage; `vae_bodies.py` and `gan_bodies.py` say what a unit is. In stacks a side is halved while it is even and above
-four pixels (8 -> 4, 28 -> 14 -> 7, 32 -> 16 -> 8 -> 4), and channels double with each halving. Weights lie
-channels-last, which makes transposed convolutions two to three times faster on a CPU. Here a unit of extra depth is a
-3x3 convolution that keeps the sides, after each convolution on the way down and before each on the way up.
+`depth` is the number of extra units in each stage; `vae_bodies.py` and `gan_bodies.py` say what a unit is, here it is a
+3x3 convolution after each one on the way down and before each on the way up. In stacks a side is halved while it is
+even and above four pixels (28 -> 14 -> 7, 32 -> 16 -> 8 -> 4), and channels double with each halving. Weights lie
+channels-last, which makes transposed convolutions two to three times faster on a CPU.
 """
 
 from collections.abc import Callable, Sequence

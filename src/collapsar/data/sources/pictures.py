@@ -84,7 +84,7 @@ def find_images(folder: Path) -> tuple[list[Named], int]:
 
 
 def load_arrays(path: Path, *, what: str) -> tuple[Any, Any]:
-    """Samples and labels (None without any) of a file of ARRAYS; no code is run. UsageError if it is broken or unclear."""
+    """Samples and labels (or None) of a file of ARRAYS; UsageError if it is broken or unclear. No code of it is run."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".pt":
