@@ -108,9 +108,7 @@ class Factors:
         """Levels of independent samples."""
         draws = torch.rand(num_samples, len(self.factors), generator=generator, dtype=torch.float64)
         edges = [torch.tensor(factor.shares, dtype=torch.float64).cumsum(0)[:-1] for factor in self.factors]
-        levels = [
-            torch.bucketize(each.contiguous(), edge, right=True) for each, edge in zip(draws.T, edges, strict=True)
-        ]
+        levels = [torch.bucketize(own.contiguous(), edge, right=True) for own, edge in zip(draws.T, edges, strict=True)]
         return torch.stack(levels, dim=1)
 
 

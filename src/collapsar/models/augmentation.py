@@ -31,10 +31,8 @@ TORCHVISION: dict[Transform, nn.Module] = {
 
 def transformed(images: Images, names: Sequence[Transform]) -> Images:
     """Images in model range after torchvision's transforms; groups of eight images share a draw."""
-    groups = [
-        reduce(lambda seen, name: TORCHVISION[name](seen), names, group) for group in images.split(IMAGES_PER_DRAW)
-    ]
-    return torch.cat(groups).clamp(0, 1)
+    parts = [reduce(lambda seen, name: TORCHVISION[name](seen), names, some) for some in images.split(IMAGES_PER_DRAW)]
+    return torch.cat(parts).clamp(0, 1)
 
 
 def transformed_differentiably(images: Images, names: Sequence[Transform]) -> Images:

@@ -178,10 +178,8 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
             f"trainer.max_steps must be at least 1, or -1 with trainer.max_epochs at least 1: "
             f"got {trainer.max_steps} and {trainer.max_epochs}"
         )
-    if str(trainer.precision) not in AUTOCAST_DTYPES:
-        raise UsageError(
-            f"trainer.precision must be {AUTO} or one of {', '.join(AUTOCAST_DTYPES)}: got {trainer.precision}"
-        )
+    if (found := str(trainer.precision)) not in AUTOCAST_DTYPES:
+        raise UsageError(f"trainer.precision must be {AUTO} or one of {', '.join(AUTOCAST_DTYPES)}: got {found}")
     return trainer
 
 

@@ -74,12 +74,8 @@ def find_images(folder: Path) -> tuple[list[Named], int]:
     walk = os.walk(folder, followlinks=True)
     places = [Path(parent, name).relative_to(folder) for parent, _, names in walk for name in names]
     seen = [place for place in places if not any(part.startswith((".", "__MACOSX")) for part in place.parts)]
-    images = sorted(
-        (place for place in seen if place.suffix.lower() in suffixes), key=lambda place: natural(str(place))
-    )
-    found: list[Named] = [
-        (str(place), place.parts[0] if len(place.parts) > 1 else None, folder / place) for place in images
-    ]
+    images = sorted((each for each in seen if each.suffix.lower() in suffixes), key=lambda each: natural(str(each)))
+    found: list[Named] = [(str(each), each.parts[0] if each.parts[1:] else None, folder / each) for each in images]
     return found, len(seen) - len(images)
 
 
@@ -178,9 +174,7 @@ def read_all(
         notes[f"left out, being broken: {listed(broken)}"] = len(broken)
     sizes = {image.shape[1::-1]: name for name, _, image in reversed(read)}
     if len(sizes) > 1:
-        examples = " and ".join(
-            f"{printable(name)} of {wide}x{high}" for (wide, high), name in list(sizes.items())[-2:]
-        )
+        examples = " and ".join(f"{printable(name)} of {wide}x{high}" for (wide, high), name in [*sizes.items()][-2:])
         raise UsageError(f"images of {what} differ in size, as {examples} pixels: set {resize} to resize them")
     return Pictures(
         images=[image for *_, image in read],
