@@ -75,7 +75,6 @@ class Pool:
 
     @property
     def real_fraction(self) -> float:
-        """Share of real samples, in [0, 1]."""
         return self.num_real / len(self)
 
     def origins(self) -> dict[str, int]:
@@ -205,7 +204,6 @@ class PoolBatches:
         return {"before_order": self._before_order, "now": self.generator.get_state(), "num_given": self._num_given}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next iteration the rest of a stored epoch."""
         self._resumed = state
 
     def _begin_epoch(self) -> tuple[Tensor, int]:

@@ -105,7 +105,6 @@ class Factors:
         return {rarity: mask for rarity, mask in masks.items() if bool(mask.any())}
 
     def draw(self, num_samples: int, *, generator: torch.Generator) -> Int64[Tensor, "sample factor"]:
-        """Levels of independent samples."""
         draws = torch.rand(num_samples, len(self.factors), generator=generator, dtype=torch.float64)
         edges = [torch.tensor(factor.shares, dtype=torch.float64).cumsum(0)[:-1] for factor in self.factors]
         levels = [torch.bucketize(own.contiguous(), edge, right=True) for own, edge in zip(draws.T, edges, strict=True)]

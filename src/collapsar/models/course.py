@@ -105,7 +105,6 @@ class Course:
 
     @property
     def rate_factor(self) -> float:
-        """Factor of the learning rates in this step."""
         return self._plan.rate_factor(self.step, num_steps=self._num_steps) * self.plateau.factor
 
     def state_dict(self) -> dict[str, Any]:
@@ -129,7 +128,6 @@ class Course:
             own.follow()
 
     def exchange_averages(self) -> None:
-        """Swap averages and weights."""
         self._is_exchanged = not self._is_exchanged
         for average in self._averages.values():
             average.exchange()

@@ -171,7 +171,6 @@ class TrainingInSteps:
         return self._conclude(batches, pretrained=pretrained)
 
     def save(self, path: Path) -> None:
-        """Move the model to the CPU, and write a Lightning checkpoint of it."""
         self.model.cpu()
         self.trainer.save_checkpoint(path, weights_only=self.plan.warm_start != "weights_and_optimizer")
 

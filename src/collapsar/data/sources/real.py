@@ -124,7 +124,6 @@ class TorchvisionSource(FixedSource, ABC):
             raise UsageError(problem)
 
     def download(self) -> None:
-        """Download all files, with torchvision."""
         self.dataset(root=self.root, train=True, download=True)
 
     def _problem(self) -> str:

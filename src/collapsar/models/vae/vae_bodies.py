@@ -181,7 +181,6 @@ class LatentMixture(nn.Module):
         self.register_buffer("factors", torch.eye(latent_dim).repeat(num_components, 1, 1))
 
     def fit(self, latents: Latents, *, generator: torch.Generator) -> None:
-        """Fit the mixture after the training of the VAE, from one start that the generator draws."""
         shares, means, factors = fit_mixture(latents, num_components=len(self.weights), generator=generator)
         self.weights.copy_(shares)
         self.means.copy_(means)
