@@ -1,10 +1,9 @@
 """Pools, what one generation is trained on; their batches; and the cache of their parts on the training device.
 
-A pool is a tuple of parts; each part holds samples of one origin. An accumulating chain shares the tensors of earlier
-pools instead of copying them: 50 generations of MNIST take no more memory than their own uint8 samples. Batches are
-gathered by index on the device that holds the pool, a few thousand samples at a time: for small images the workers of
-a DataLoader cost more than the training step. If training runs on another device, samples go there through pinned
-memory while it works on earlier ones. Orders are drawn on the CPU, so they are the same for any device.
+An accumulating chain shares the tensors of earlier pools instead of copying them. Batches are gathered by index on the
+device that holds the pool, a few thousand samples at a time: for small images the workers of a DataLoader cost more
+than the training step. If training runs on another device, samples go there through pinned memory while it works on
+earlier ones. Orders are drawn on the CPU, so they are the same for any device.
 """
 
 import math
@@ -76,7 +75,6 @@ class Pool:
 
     @property
     def real_fraction(self) -> float:
-        """Share of real samples, in [0, 1]."""
         return self.num_real / len(self)
 
     def origins(self) -> dict[str, int]:
@@ -165,13 +163,9 @@ SAMPLES_PER_GATHER = 8192
 class PoolBatches:
     """Shuffled batches; each iteration is a newly shuffled epoch, without an incomplete last batch.
 
-    An epoch of a weighted pool is drawn with replacement, by weight. `state_dict` holds the position in an epoch; after
+    An epoch of a weighted pool is drawn with replacement, by weight. The generator, on the CPU, shuffles on from epoch
+    to epoch; `chosen` holds the indices to use, or None for all. `state_dict` holds the position in an epoch; after
     `load_state_dict` the next iteration is the rest of that epoch, as with Lightning's loaders.
-
-    Args:
-        device: Device of the batches.
-        generator: A CPU generator that shuffles; its state continues from epoch to epoch.
-        chosen: Indices of the samples to use; None for all.
     """
 
     def __init__(
@@ -210,7 +204,6 @@ class PoolBatches:
         return {"before_order": self._before_order, "now": self.generator.get_state(), "num_given": self._num_given}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Make the next iteration the rest of a stored epoch."""
         self._resumed = state
 
     def _begin_epoch(self) -> tuple[Tensor, int]:

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -91,10 +91,7 @@ class Factors:
     @cached_property
     def shares(self) -> Float64[Tensor, " combination"]:
         """Exact probability of each combination."""
-        shares = torch.ones(1, dtype=torch.float64)
-        for factor in self.factors:
-            shares = torch.outer(shares, torch.tensor(factor.shares, dtype=torch.float64)).flatten()
-        return shares
+        return reduce(torch.kron, [torch.tensor(factor.shares, dtype=torch.float64) for factor in self.factors])
 
     @cached_property
     def rarities(self) -> dict[Rarity, Tensor]:
@@ -108,12 +105,9 @@ class Factors:
         return {rarity: mask for rarity, mask in masks.items() if bool(mask.any())}
 
     def draw(self, num_samples: int, *, generator: torch.Generator) -> Int64[Tensor, "sample factor"]:
-        """Levels of independent samples."""
         draws = torch.rand(num_samples, len(self.factors), generator=generator, dtype=torch.float64)
         edges = [torch.tensor(factor.shares, dtype=torch.float64).cumsum(0)[:-1] for factor in self.factors]
-        levels = [
-            torch.bucketize(each.contiguous(), edge, right=True) for each, edge in zip(draws.T, edges, strict=True)
-        ]
+        levels = [torch.bucketize(own.contiguous(), edge, right=True) for own, edge in zip(draws.T, edges, strict=True)]
         return torch.stack(levels, dim=1)
 
 

@@ -30,12 +30,9 @@ class Regime(ABC):
     def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         """The pool that the next generation is trained on; UsageError if there are too few samples for the rule.
 
-        Args:
-            pool: What this generation was trained on.
-            real: The real training set.
-            synthetic: Samples of this generation's model; the part's origin is the generation.
-            generator: For rules that draw; derived from seed and generation. None in a simulation of large pools.
-            reserve: Real data beyond the training set, in a fixed random order, for rules that take fresh samples.
+        This generation was trained on `pool`, and drew `synthetic`, whose origin it is. Rules that draw use the
+        generator, None in a simulation of large pools. Rules that take fresh real samples use the reserve: those beyond
+        the training set, in a fixed random order.
         """
 
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:  # noqa: B027

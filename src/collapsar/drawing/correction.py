@@ -120,7 +120,6 @@ class Reference:
 
     @cached_property
     def prepared(self) -> Any:
-        """The result of the correction's `prepare`."""
         return self.correction.prepare(self)
 
     def corrected(self, draw: Draw, *, model: GenerativeModel, bias: Bias, generation: int) -> Draw:

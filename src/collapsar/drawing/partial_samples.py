@@ -9,13 +9,14 @@ the real images, a share of 1 the model's own samples; in between, images are ed
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
 from collapsar.drawing.correction import Correction, Draw, Reference
 from collapsar.errors import check_fraction
 from collapsar.models.bias import Bias
 from collapsar.models.generative import Autoencoder, GenerativeModel
+from collapsar.models.shapes import Latents
 from collapsar.samples import Samples, from_model_range, to_model_range
 
 
@@ -67,9 +68,7 @@ def redrawn(model: Autoencoder, originals: Samples, *, share: float, bias: Bias,
     return Samples(from_model_range(to_model_range(image) + (1 - share) * rest), originals.labels)
 
 
-def is_redrawn(
-    latents: Float[Tensor, "sample latent"], *, share: float, generator: torch.Generator
-) -> Bool[Tensor, "sample latent"]:
+def is_redrawn(latents: Latents, *, share: float, generator: torch.Generator) -> Bool[Tensor, "sample latent"]:
     """Mask of the latents that are drawn anew: equally many in each sample, at random places."""
     order = torch.rand(latents.shape, generator=generator).argsort(1).argsort(1)
     return order < round(share * latents.shape[1])

@@ -98,18 +98,16 @@ class Curated(Rejection):
         num_choices: int | None = None,
     ) -> None:
         super().__init__(max_draws_per_sample=max_draws_per_sample if num_choices is None else num_choices)
-        self.favoured = [favoured_class] if isinstance(favoured_class, int) else list(favoured_class)
-        for liked in self.favoured:
+        self.favoured = favoured = [favoured_class] if isinstance(favoured_class, int) else list(favoured_class)
+        for liked in favoured:
             check_not_negative(**{"selection.favoured_class": liked})
         check_not_negative(**{"selection.strength": strength})
         if num_choices is not None and num_choices < 2:
             raise UsageError(f"selection.num_choices must be at least 2, or null: got {num_choices}")
-        if len(set(self.favoured)) < len(self.favoured) or not self.favoured:
-            raise UsageError(f"selection.favoured_class must hold different classes, at least one: got {self.favoured}")
-        if len(self.favoured) > 1 and num_choices is None:
-            raise UsageError(
-                f"selection.num_choices must be set for several favoured classes: got null for {self.favoured}"
-            )
+        if len(set(favoured)) < len(favoured) or not favoured:
+            raise UsageError(f"selection.favoured_class must hold different classes, at least one: got {favoured}")
+        if len(favoured) > 1 and num_choices is None:
+            raise UsageError(f"selection.num_choices must be set for several favoured classes: got null for {favoured}")
         self.strength, self.num_choices = strength, num_choices
 
     def num_candidates(self, num_wanted: int) -> int:

@@ -131,7 +131,7 @@ class RunFolder:
         *,
         samples: Samples,
         strip: Tensor | None = None,
-        save_model: Callable[[Path], None],
+        save_model: Callable[[Path], object],
         curve: Sequence[dict[str, float]] = (),
         pictures: Mapping[str, Tensor] = MappingProxyType({}),
         table: dict[str, Any] | None = None,

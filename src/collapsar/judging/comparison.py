@@ -53,7 +53,6 @@ class RealReference:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """The held-out samples as rows of their table."""
         assert self.table is not None, "only tables have rows"
         return self.table.decode(self.held_out.values)
 
@@ -214,7 +213,6 @@ class Comparison:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """The synthetic samples as rows of their table."""
         assert self.real.table is not None, "only tables have rows"
         return self.real.table.decode(self.samples.values.cpu())
 

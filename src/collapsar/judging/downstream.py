@@ -42,12 +42,10 @@ class DownstreamTask:
         for role, samples in (("training", train), ("test", test)):
             labels = torch.empty(0) if samples.labels is None else samples.labels
             check_labels(labels, name=role, num_classes=num_classes, num_samples=len(samples))
-        if train.shape != test.shape:
-            raise UsageError(
-                f"training samples must have the shape of the test samples {test.shape}: got {train.shape}"
-            )
+        if train.shape != (shape := test.shape):
+            raise UsageError(f"training samples must have the shape of the test samples {shape}: got {train.shape}")
         train = train.to(device)
-        network = build_seeded(lambda: build_network(test.shape, num_classes=num_classes), seed=self.seed)
+        network = build_seeded(lambda: build_network(shape, num_classes=num_classes), seed=self.seed)
 
         def draw_batch(generator: torch.Generator) -> tuple[Tensor, Tensor]:
             chosen = torch.randint(len(train), (self.budget.batch_size,), generator=generator).to(device)

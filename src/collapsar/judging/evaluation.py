@@ -95,15 +95,13 @@ class Evaluation:
         """Raise UsageError unless the spaces suit the data, and there are enough samples for each setting."""
         for space in self._suitable(sample_shape).values():
             space.check(sample_shape=sample_shape, num_classes=num_classes)
-        num_samples, num_real = self.sample_size(num_real), self.compared(num_real)
-        if num_samples > num_real:
-            raise UsageError(
-                f"evaluation.num_samples must be at most the {num_real} held-out samples: got {num_samples}"
-            )
-        got = f"the number of samples: got {{}} for {num_samples} samples"
-        if self.num_neighbours >= num_samples:
+        size, num_real = self.sample_size(num_real), self.compared(num_real)
+        if size > num_real:
+            raise UsageError(f"evaluation.num_samples must be at most the {num_real} held-out samples: got {size}")
+        got = f"the number of samples: got {{}} for {size} samples"
+        if self.num_neighbours >= size:
             raise UsageError(f"evaluation.num_neighbours must be below {got.format(self.num_neighbours)}")
-        if "bins" in self.metrics and self.num_bins > num_samples:
+        if "bins" in self.metrics and self.num_bins > size:
             raise UsageError(f"evaluation.num_bins must be at most {got.format(self.num_bins)}")
 
     def names_before_keys(self, sample_shape: Sequence[int]) -> list[str]:
@@ -150,9 +148,7 @@ class Evaluation:
         if self.table and real.table:
             self.table.check(real.table)
         seen = real.for_sticks()
-        spaces = {
-            name: space.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, space in suitable.items()
-        }
+        spaces = {name: each.fit(seen, device=self.device, cache_dir=self.cache_dir) for name, each in suitable.items()}
         # Vectors are cheap to measure and often drawn anew for each seed: their files would fill the folder.
         kept_in = self.cache_dir if len(real.train.shape) > 1 or real.table is not None else None
         train, test = (

@@ -22,12 +22,14 @@ from collapsar.judging.comparison import MEASURING_SEED, Comparison, RealReferen
 from collapsar.judging.metric_keys import METRICS, bounds_of
 from collapsar.judging.progress import advance
 from collapsar.judging.spaces.base import checksum, load_or_compute
-from collapsar.judging.suite import class_histogram, factor_histogram
+from collapsar.judging.suite import Values, class_histogram, factor_histogram
 from collapsar.records.recipes import flattened
 from collapsar.records.settings import path_of_others
 from collapsar.samples import Samples
 
-Measure = Callable[[Comparison], dict[str, float]]
+Measure = Callable[[Comparison], Values]
+Measures = Mapping[str, Measure]
+References = Mapping[str, RealReference]
 FLOOR_VERSION = 2  # raise it if floors are measured differently and numbers change
 NUM_PICTURED = 12  # samples whose nearest real image is kept for the page
 
@@ -156,9 +158,7 @@ def measure(comparisons: Mapping[str, Comparison], measures: Mapping[str, Measur
     return values
 
 
-def intervals_around(
-    metrics: Mapping[str, float], batches: Sequence[Mapping[str, float]], *, confidence: float
-) -> dict[str, float]:
+def intervals_around(metrics: Values, batches: Sequence[Values], *, confidence: float) -> Values:
     """`_low` and `_high` of each value that all batches of the samples have, cut to the metric's bounds.
 
     The centre is the value of all samples, because a batch's own value is biased by its smaller size. The width is that
@@ -179,9 +179,7 @@ def intervals_around(
     return ends
 
 
-def load_floor(
-    references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure], folder: Path | None
-) -> dict[str, float]:
+def load_floor(references: References, samples: Samples, *, measures: Measures, folder: Path | None) -> Values:
     """The floor by metric key without the suffix, loaded from the folder or measured; without a folder, not stored.
 
     `samples` are real ones in place of synthetic ones, as many as a generation's measured samples.
@@ -199,9 +197,7 @@ def load_floor(
     return {key: float(value) for key, value in stored.items() if value.isfinite()}  # version 0.2 stored NaN too
 
 
-def measure_floor(
-    references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
-) -> dict[str, float]:
+def measure_floor(references: References, samples: Samples, *, measures: Measures) -> Values:
     """The floor by metric key; only that of held-out samples if the samples are fewer than these."""
     kinds = {group: METRICS[group].floor if group in METRICS else "unseen" for group in measures}
     unseen, held_out = (
@@ -218,9 +214,7 @@ def measure_floor(
     return floor | measure(of_held_out, held_out)
 
 
-def describe_floor(
-    references: Mapping[str, RealReference], samples: Samples, *, measures: Mapping[str, Measure]
-) -> str:
+def describe_floor(references: References, samples: Samples, *, measures: Measures) -> str:
     """Text of all that the floor depends on: samples, labels, real sides, and measures with version and settings."""
     real = next(iter(references.values()))
     given = {"samples": samples.values, "labels": samples.labels, "held-out labels": real.held_out.labels}

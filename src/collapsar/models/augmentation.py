@@ -1,9 +1,4 @@
-"""Data augmentation, by names that mean the same for every model.
-
-    flip          half of the images are mirrored from left to right
-    translation   a shift by up to an eighth of each side, filled with black
-    cutout        a black square of half the sides
-    colour        brightness, contrast and, with three channels, saturation
+"""Data augmentation, by names that mean the same for every model: flip, translation, cutout and colour.
 
 Torchvision transforms the images that a VAE or a flow learns from (`transformed`). A GAN's critic sees real and
 generated images through the same differentiable transforms (`transformed_differentiably`), so that the generator learns
@@ -36,10 +31,8 @@ TORCHVISION: dict[Transform, nn.Module] = {
 
 def transformed(images: Images, names: Sequence[Transform]) -> Images:
     """Images in model range after torchvision's transforms; groups of eight images share a draw."""
-    groups = [
-        reduce(lambda seen, name: TORCHVISION[name](seen), names, group) for group in images.split(IMAGES_PER_DRAW)
-    ]
-    return torch.cat(groups).clamp(0, 1)
+    parts = [reduce(lambda seen, name: TORCHVISION[name](seen), names, some) for some in images.split(IMAGES_PER_DRAW)]
+    return torch.cat(parts).clamp(0, 1)
 
 
 def transformed_differentiably(images: Images, names: Sequence[Transform]) -> Images:
@@ -56,7 +49,7 @@ def flip(images: Images) -> Images:
 
 
 def translation(images: Images) -> Images:
-    """Shift images by whole pixels, drawn uniformly for each direction; black fills the gap."""
+    """Shift images by up to an eighth of each side, in whole pixels drawn uniformly; black fills the gap."""
     num_images, _, height, width = images.shape
     largest = [max(round(side * LARGEST_SHIFT), 1) for side in (height, width)]
     shifts = [torch.randint(-most, most + 1, (num_images, 1), device=images.device) for most in largest]
@@ -68,7 +61,7 @@ def translation(images: Images) -> Images:
 
 
 def cutout(images: Images) -> Images:
-    """Put a black square on each image; its centre is uniform over the image."""
+    """Put a black square of half the sides on each image; its centre is uniform over the image."""
     num_images, _, height, width = images.shape
     is_inside = []
     for side, shape in ((height, (-1, 1, height, 1)), (width, (-1, 1, 1, width))):

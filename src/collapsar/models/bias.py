@@ -9,9 +9,8 @@ itself; towards 0 only the mode is left. For each family this means
     Bernoulli pixels     sigmoid(logits)   ->  sigmoid(logits / lambda)
     categories           p_k               ->  p_k^(1/lambda) / sum_j p_j^(1/lambda)
 
-Truncation cuts N(0, I) to [-tau, tau], with the tau that leaves the variance lambda. In code lambda is `spread`. The
-three biases act on different parts of a latent variable model; on an analytic model, which has one density, all three
-are the same.
+Truncation cuts N(0, I) to [-tau, tau], with the tau that leaves the variance lambda. In code lambda is `spread`. On an
+analytic model, which has one density, all three biases are the same.
 """
 
 from math import exp, inf, pi, sqrt

@@ -1,12 +1,7 @@
 """Models that decode latents, how they are sampled, and how the networks of conditional ones take a class.
 
-A CPU generator draws all latents before any is decoded, so samples are the same on any device, up to rounding.
-
-Encoders see images with a learnt plane of the class as one more channel. Decoders get latents with a learnt vector of
-the class appended, generators with a one-hot vector (Mirza & Osindero 2014, arXiv:1411.1784). A critic adds to its
-logit the inner product of its last features with a vector of the class (the projection discriminator, Miyato & Koyama
-2018, arXiv:1802.05637, equation 3). All work with any body. Samples of unknown class get the extra class `num_classes`:
-networks learn from them, but no sample is drawn with that class.
+A CPU generator draws all latents before any is decoded, so samples are the same on any device, up to rounding. Samples
+of unknown class get the extra class `num_classes`: networks learn from them, but no sample is drawn with that class.
 """
 
 from abc import ABC, abstractmethod
@@ -31,13 +26,9 @@ CLASS_SIZE = 2.0  # of the one-hot vectors of generators
 
 
 class Condition(nn.Module):
-    """The classes that a model is conditioned on, from 0 to num_classes - 1, and how often each is drawn.
+    """The classes that a model is conditioned on, from 0 to num_classes - 1, and how often each is drawn."""
 
-    Attributes:
-        shares: Share of each class in what the model was trained on, summing to 1; kept with the weights.
-    """
-
-    shares: Float[Tensor, " category"]
+    shares: Float[Tensor, " category"]  # of what the model was trained on, summing to 1; kept with the weights
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -111,8 +102,9 @@ class LabelledLatents(nn.Module):
 class OneHotLatents(nn.Module):
     """A generator whose latents are followed by the class as a one-hot vector of `num_classes + 1` numbers.
 
-    The vector must vary little beside the latents. Batch norm keeps a generator from ignoring its latents, as it scales
-    the little that they change back to variance 1; it does not if classes vary enough (`conf/recipe/README.md`).
+    After Mirza & Osindero 2014, arXiv:1411.1784. The vector must vary little beside the latents: batch norm keeps a
+    generator from ignoring them, as it scales the little that they change back to variance 1, but not if classes vary
+    enough (`conf/recipe/README.md`).
     """
 
     def __init__(self, network: nn.Module, *, num_classes: int) -> None:
@@ -124,7 +116,10 @@ class OneHotLatents(nn.Module):
 
 
 class ProjectionCritic(nn.Module):
-    """A critic whose logit measures how real an image is and how well it suits its class."""
+    """A critic whose logit measures how real an image is, plus its last features times a vector of the class.
+
+    The projection discriminator of Miyato & Koyama 2018 (arXiv:1802.05637, equation 3).
+    """
 
     def __init__(self, features: nn.Module, *, head: nn.Module, vectors: nn.Module) -> None:
         super().__init__()
@@ -157,17 +152,10 @@ def given(network: nn.Module, inputs: Tensor, labels: Labels | None) -> Tensor:
 
 
 class LatentModel(GenerativeModel, LightningModule, ABC):
-    """A model that decodes latents, which are standard normal unless `place_latents` is overridden.
+    """A model that decodes latents, which are standard normal unless `place_latents` is overridden."""
 
-    Attributes:
-        takes_vectors: Whether samples may be vectors; else they are images.
-        has_likelihood: Whether its samples are drawn from a likelihood, which a bias can temper.
-        autocast_dtype: Type that networks compute in; None: the type of their weights.
-        condition: Its classes, and how often each is drawn; None for models that see no labels.
-    """
-
-    takes_vectors: ClassVar[bool] = False
-    has_likelihood: bool = True
+    takes_vectors: ClassVar[bool] = False  # samples may be vectors; else they are images
+    has_likelihood: bool = True  # its samples are drawn from a likelihood, which a bias can temper
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None) -> None:
         super().__init__()
@@ -176,7 +164,7 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
         self.latent_dim = latent_dim
         self.num_classes = num_classes
         self.condition = None if num_classes is None else Condition(num_classes)
-        self.autocast_dtype: torch.dtype | None = None
+        self.autocast_dtype: torch.dtype | None = None  # that networks compute in; None: the type of their weights
 
     @abstractmethod
     def decode(

@@ -4,11 +4,10 @@ An average of weights is an exponential moving one that suits short trainings to
 
     average = d average + (1 - d) weights,   d = min(decay, (1 + n) / (10 + n)) in move n, counted from 0
 
-With a constant decay near 1 the average would stay near the initial weights of a short training. The second term, which
-TensorFlow's `ExponentialMovingAverage` has too, makes it an average over about the last tenth of the moves.
-
-A GPU runs a small network's step in less time than Python takes to launch it. A graph (`torch.cuda.CUDAGraph`) launches
-the recorded kernels of a step as one; compiled networks (torch.compile) have fewer kernels.
+With a constant decay near 1 the average would stay near the initial weights of a short training. The second term, as in
+TensorFlow's `ExponentialMovingAverage`, makes it one over about the last tenth of the moves. A GPU runs a small
+network's step in less time than Python takes to launch it: a graph (`torch.cuda.CUDAGraph`) launches its recorded
+kernels as one, and compiled networks (torch.compile) have fewer kernels.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,21 +45,15 @@ def as_betas(adam_betas: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Player:
-    """A network that is trained, with its losses of a batch and of what a step shares (`LearnedModel.share`).
-
-    Attributes:
-        steps_per_move: Steps of the first player for one move of this one.
-        average: Moving average that is updated after each move of the module; None without one.
-        is_sampled: Whether samples come from the module; only then its weights may be averaged.
-    """
+    """A network that is trained, with its losses of a batch and of what a step shares (`LearnedModel.share`)."""
 
     module: nn.Module
     losses: Callable[[Samples, Any], Losses]
     learning_rate: float
     adam_betas: tuple[float, float] = ADAM_BETAS
-    steps_per_move: int = 1
-    average: AveragedModel | None = None
-    is_sampled: bool = True
+    steps_per_move: int = 1  # steps of the first player for one move of this one
+    average: AveragedModel | None = None  # a moving average, updated after each move of the module
+    is_sampled: bool = True  # samples come from the module; only then its weights may be averaged
 
     def rate(self, plan: Plan) -> float:
         """The learning rate before any schedule."""
@@ -112,7 +105,6 @@ class Course:
 
     @property
     def rate_factor(self) -> float:
-        """Factor of the learning rates in this step."""
         return self._plan.rate_factor(self.step, num_steps=self._num_steps) * self.plateau.factor
 
     def state_dict(self) -> dict[str, Any]:
@@ -136,7 +128,6 @@ class Course:
             own.follow()
 
     def exchange_averages(self) -> None:
-        """Swap averages and weights."""
         self._is_exchanged = not self._is_exchanged
         for average in self._averages.values():
             average.exchange()

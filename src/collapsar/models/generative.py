@@ -15,28 +15,17 @@ from collapsar.samples import Samples
 
 
 class GenerativeModel(nn.Module, ABC):
-    """A model of the data that can be sampled.
-
-    Attributes:
-        is_trained_in_steps: Whether a Trainer steps it (`learned.py`); else it is fitted by a formula (`analytic.py`).
-        may_be_compiled: Whether its networks may be compiled for training; not if a loss differentiates them twice.
-        realism: The critic's logit of each sample, higher for more real ones; None for models without a critic.
-        smallest_pool: A setting, and how many samples a pool must have for it.
-        num_classes: Number of classes that it is conditioned on; None for models that see no labels.
-        is_continuous: Whether a correction may move samples; false if samples are categories.
-        posterior_sd: Mean standard deviation of q(z|x) over samples; None for models other than VAEs.
-        encode: Latents of samples, the encoder's means, on the CPU; None for models without encoder (`Autoencoder`).
-    """
+    """A model of the data that can be sampled; what only some models have is None in the others."""
 
     name: ClassVar[str]
-    is_trained_in_steps: ClassVar[bool]
-    may_be_compiled: bool = False
-    realism: ClassVar[Callable[[Any, Samples], PerSample] | None] = None
-    smallest_pool: tuple[str, int] = ("training", 1)
-    num_classes: int | None = None
-    is_continuous: ClassVar[bool] = True
-    encode: ClassVar[Callable[[Any, Samples], Latents] | None] = None
-    posterior_sd: ClassVar[Callable[[Any, Samples], float] | None] = None
+    is_trained_in_steps: ClassVar[bool]  # a Trainer steps it (`learned.py`); else a formula fits it (`analytic.py`)
+    may_be_compiled: bool = False  # its networks, for training; not if a loss differentiates them twice
+    realism: ClassVar[Callable[[Any, Samples], PerSample] | None] = None  # the critic's logits, higher for more real
+    smallest_pool: tuple[str, int] = ("training", 1)  # a setting, and how many samples a pool must have for it
+    num_classes: int | None = None  # that it is conditioned on; None for models that see no labels
+    is_continuous: ClassVar[bool] = True  # a correction may move samples; false if samples are categories
+    encode: ClassVar[Callable[[Any, Samples], Latents] | None] = None  # the encoder's means, on the CPU (`Autoencoder`)
+    posterior_sd: ClassVar[Callable[[Any, Samples], float] | None] = None  # of q(z|x) in a VAE, averaged over samples
 
     @abstractmethod
     def sample(self, num_samples: int, generator: torch.Generator | None = None, *, bias: Bias = UNBIASED) -> Samples:

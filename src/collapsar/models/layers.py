@@ -1,10 +1,9 @@
 """Layers of every body: norms, dropout and extra depth, and convolutional stacks sized from the shape of the data.
 
-Every hidden activation has the norm before it and the dropout after it. `depth` is the number of extra units in each
-stage; `vae_bodies.py` and `gan_bodies.py` say what a unit is. In stacks a side is halved while it is even and above
-four pixels (8 -> 4, 28 -> 14 -> 7, 32 -> 16 -> 8 -> 4), and channels double with each halving. Weights lie
-channels-last, which makes transposed convolutions two to three times faster on a CPU. Here a unit of extra depth is a
-3x3 convolution that keeps the sides, after each convolution on the way down and before each on the way up.
+`depth` is the number of extra units in each stage; `vae_bodies.py` and `gan_bodies.py` say what a unit is, here it is a
+3x3 convolution after each one on the way down and before each on the way up. In stacks a side is halved while it is
+even and above four pixels (28 -> 14 -> 7, 32 -> 16 -> 8 -> 4), and channels double with each halving. Weights lie
+channels-last, which makes transposed convolutions two to three times faster on a CPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ InitialWeights = Literal["he"]
 """How initial weights are drawn if not as torch draws them."""
 Wrap = Callable[[Any], nn.Module]
 """What is done to each layer with weights, such as a spectral norm."""
+Activation = Callable[[], nn.Module]
 unwrapped: Wrap = nn.Identity()
 MOST_DEPTH = 100
 CHANNELS_PER_GROUP = 8  # fewer if 8 does not divide a layer's channels
@@ -50,9 +50,7 @@ class Layers:
         if self.group_size is not None and self.group_size < 2:
             raise UsageError(f"model.deviation_group_size must be at least 2, or null: got {self.group_size}")
 
-    def activated(
-        self, num_channels: int, activation: Callable[[], nn.Module], *, is_image: bool = True
-    ) -> list[nn.Module]:
+    def activated(self, num_channels: int, activation: Activation, *, is_image: bool = True) -> list[nn.Module]:
         """A hidden activation with its norm before it and its dropout after it."""
         dropped = [nn.Dropout(self.dropout)] if self.dropout else []
         return [*self.normalised(num_channels, is_image=is_image), activation(), *dropped]
@@ -162,12 +160,7 @@ def stage_channels(sample_shape: Sequence[int], *, width: int) -> list[int]:
 
 
 def downsampler(
-    sample_shape: Sequence[int],
-    *,
-    width: int,
-    activation: Callable[[], nn.Module],
-    layers: Layers,
-    wrap: Wrap = unwrapped,
+    sample_shape: Sequence[int], *, width: int, activation: Activation, layers: Layers, wrap: Wrap = unwrapped
 ) -> nn.Sequential:
     """Image [N, C, H, W] to flat features [N, prod(bottom_shape)]; `wrap` is applied to each convolution."""
     stack: list[nn.Module] = []
@@ -179,7 +172,7 @@ def downsampler(
 
 
 def upsampler(
-    sample_shape: Sequence[int], *, latent_dim: int, width: int, activation: Callable[[], nn.Module], layers: Layers
+    sample_shape: Sequence[int], *, latent_dim: int, width: int, activation: Activation, layers: Layers
 ) -> nn.Sequential:
     """Latents [N, latent_dim] to logits of an image [N, C, H, W]."""
     bottom = bottom_shape(sample_shape, width=width)
@@ -192,7 +185,7 @@ def upsampler(
 
 
 def extra_convolutions(
-    num_channels: int, *, activation: Callable[[], nn.Module], layers: Layers, wrap: Wrap = unwrapped
+    num_channels: int, *, activation: Activation, layers: Layers, wrap: Wrap = unwrapped
 ) -> list[nn.Module]:
     """The extra units of a stage: 3x3 convolutions that keep its shape."""
     units: list[nn.Module] = []

@@ -31,38 +31,25 @@ STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging take
 
 
 class LearnedModel(LatentModel, ABC):
-    """A model that is trained in steps; all that a step changes is a parameter or a buffer, so that it can be stored.
-
-    Attributes:
-        plan_keys: The model-specific keys of the plan that it uses.
-        watched: Name of the score in `validation_scores` that measures the model; lower is better.
-        pretrained: Name of the network, part of the first player's, that pretraining without labels trains.
-        smallest_batch: Number of samples that a step needs at least.
-        group_size: What the number of samples in a step must be a multiple of.
-        num_concluded: Number of samples that `conclude` needs; 0 if it does nothing.
-        transformed: Augments images by transforms of these names.
-        plan: Set before a fit, as are the next four.
-        is_on_its_own: Whether no chain trains it: then a fit also learns what a chain would set (`own_fit.py`).
-        has_watchers: Whether loggers or the user's callbacks may read the logged losses.
-        uses_graphs: Whether steps are CUDA graphs.
-        optimizer_states: Initial states of the optimisers, in the order of the players; None: empty states.
-    """
+    """A model that is trained in steps; a step changes nothing but parameters and buffers, so that it can be stored."""
 
     is_trained_in_steps: ClassVar[bool] = True
     may_be_compiled = True
-    plan_keys: frozenset[str] = frozenset()
-    watched: ClassVar[str] = "loss"
-    pretrained: ClassVar[str | None] = None
-    smallest_batch: int = 1
-    group_size: int = 1
-    num_concluded: int = 0
-    transformed = staticmethod(augmentation.transformed)
+    plan_keys: frozenset[str] = frozenset()  # the model-specific keys of the plan that it uses
+    watched: ClassVar[str] = "loss"  # the score in `validation_scores` that measures the model; lower is better
+    pretrained: ClassVar[str | None] = None  # the part of the first player that pretraining without labels trains
+    smallest_batch: int = 1  # samples that a step needs at least
+    group_size: int = 1  # the number of samples in a step must be a multiple of it
+    num_concluded: int = 0  # samples that `conclude` needs; 0 if it does nothing
+    transformed = staticmethod(augmentation.transformed)  # augments images by transforms of these names
 
     def __init__(self, *, sample_shape: Sequence[int], latent_dim: int, num_classes: int | None = None) -> None:
         super().__init__(sample_shape=sample_shape, latent_dim=latent_dim, num_classes=num_classes)
-        self.plan: Plan = DEFAULT_PLAN
-        self.is_on_its_own, self.has_watchers, self.uses_graphs = True, True, False
-        self.optimizer_states: Sequence[dict[str, Any]] | None = None
+        self.plan: Plan = DEFAULT_PLAN  # set before a fit, as are the next four
+        self.is_on_its_own = True  # no chain trains it: a fit also learns what a chain would set (`own_fit.py`)
+        self.has_watchers = True  # loggers or the user's callbacks may read the logged losses
+        self.uses_graphs = False  # steps are CUDA graphs
+        self.optimizer_states: Sequence[dict[str, Any]] | None = None  # initial ones, by player; None: empty states
         self.automatic_optimization = False
         self._graphed: GraphedSteps | None = None
         self._recorded: dict[tuple[int, ...], dict[str, list[Tensor]]] = {}  # gradients of graphs, by their players

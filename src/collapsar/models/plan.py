@@ -126,10 +126,8 @@ class Plan:
         for key, schedule in OF_SCHEDULE.items():
             if (self.schedule == schedule) != (getattr(self, key) is not None):
                 raise UsageError(f"training.schedule={schedule} and training.{key} go together: set both, or neither")
-        if self.cuda_graphs and self.ungraphed is not None:
-            raise UsageError(
-                f"training.cuda_graphs=true does not go with training.{self.ungraphed}: set one of them to null"
-            )
+        if self.cuda_graphs and (lever := self.ungraphed):
+            raise UsageError(f"training.cuda_graphs=true does not go with training.{lever}: set one of them to null")
         if self.compiled and (self.cuda_graphs is False or self.ungraphed is not None):
             raise UsageError(
                 "training.compiled=true needs steps that are CUDA graphs: set it to null, or "

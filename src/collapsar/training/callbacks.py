@@ -139,7 +139,6 @@ class Place:
 
     @property
     def version(self) -> str:
-        """The version under which loggers write the training."""
         return f"generation_{self.generation:03d}" + (f"_from_step_{self.first_step}" if self.first_step else "")
 
 

@@ -1,10 +1,5 @@
 """Pretraining without labels: before the training, the model's encoder or critic learns a task of its own.
 
-    rotation     by which quarter turn was an image turned? (Gidaris et al. 2018, arXiv:1803.07728); each image of a
-                 batch is turned once, at random
-    contrastive  which is the other view of this image? (SimCLR, Chen et al. 2020, arXiv:2002.05709, equation 1); a
-                 step shows two augmented views of each image of a batch
-
 It takes a share of a generation's steps, and the model gets the rest. Its images are those of the pool and of the real
 training set, each as often as any other. The plan's optimiser, rate factor and clipping apply here too; weight decay
 and schedules do not. Its loop is its own, as Lightning's scales losses in 16-bit precision, which moves numbers.
@@ -41,7 +36,7 @@ Shown = Float[Tensor, "input channel height width"]
 
 @dataclass(frozen=True, kw_only=True)
 class Rotation(Pretext):
-    """Predict by which quarter turn an image was turned."""
+    """Predict by which random quarter turn each image was turned (Gidaris et al. 2018, arXiv:1803.07728)."""
 
     def pose(self, images: Images, generator: torch.Generator) -> tuple[Shown, Int64[Tensor, " input"]]:
         turns = torch.randint(NUM_TURNS, (len(images),), generator=generator).to(images.device)
@@ -61,9 +56,10 @@ class Rotation(Pretext):
 
 @dataclass(frozen=True, kw_only=True)
 class Contrastive(Pretext):
-    """Find the other view of an image among all views of a batch, by similarities of this temperature.
+    """Find the other of two views of an image among all views of a batch, by similarities of this temperature.
 
-    `projection_dim` units are between features and similarities. `augmentation` makes views of images in model range.
+    After SimCLR (Chen et al. 2020, arXiv:2002.05709, equation 1). `projection_dim` units are between features and
+    similarities. `augmentation` makes views of images in model range.
     """
 
     temperature: float

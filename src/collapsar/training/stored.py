@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from pkgutil import resolve_name
@@ -164,7 +165,8 @@ class SharedTraining:
                 raise ValueError("its checksum is another")
             line, _, weights = content.partition(b"\n")
             note, model = json.loads(line), load(self.recipe, weights)
-            return Training(model=model, save=writer(weights), shared_seconds=note["seconds"], **note["training"])
+            save = partial(Path.write_bytes, data=weights)
+            return Training(model=model, save=save, shared_seconds=note["seconds"], **note["training"])
         except DAMAGE as error:
             logger.warning("%s is damaged (%s): generation 0 is trained again", self.path, type(error).__name__)
             return None
@@ -181,7 +183,7 @@ class SharedTraining:
         note = {"seconds": seconds, "training": course, "depends_on": self.depends_on}
         content = json.dumps(note).encode() + b"\n" + weights
         write_atomically(self.path, checksum(content) + b"\n" + content)
-        return replace(training, save=writer(weights))
+        return replace(training, save=partial(Path.write_bytes, data=weights))
 
 
 def can_be_shared(recipe: Recipe, model: GenerativeModel) -> bool:
@@ -228,12 +230,3 @@ def code_of(recipe: Recipe) -> str:
     for path in sorted({*package.rglob("*.py"), *(Path(inspect.getfile(each)) for each in classes)}):
         content.update(path.read_bytes())
     return content.hexdigest()
-
-
-def writer(weights: bytes) -> Callable[[Path], None]:
-    """A function that writes a copy of a checkpoint."""
-
-    def save(path: Path) -> None:
-        path.write_bytes(weights)
-
-    return save

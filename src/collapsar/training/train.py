@@ -7,6 +7,7 @@ here, called anew for each generation.
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -88,10 +89,7 @@ def fit(model: AnalyticModel, pool: Pool, *, generator: torch.Generator) -> Trai
     """Fit an analytic model by its formula, to the whole pool at once."""
     model.check_pool_size(len(pool))
     model.fit(pool.concatenated(), weights=pool.weights, generator=generator)
-
-    def save(path: Path) -> None:
-        torch.save({"state_dict": model.state_dict()}, path)
-
+    save = partial(torch.save, {"state_dict": model.state_dict()})
     return Training(model=model.eval(), summary={"steps": 0.0, "epochs": 1.0}, curve=[], save=save)
 
 
@@ -102,24 +100,20 @@ def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) ->
     model.check_pool_size(num_trained_on)
     if not model.is_trained_in_steps:
         return
-    learner = cast("LearnedModel", model)
-    check_batch_size(recipe.batch_size, pool_size=num_trained_on)
+    learner, size = cast("LearnedModel", model), recipe.batch_size
+    check_batch_size(size, pool_size=num_trained_on)
     if recipe.plan.budget is not None and flattened(recipe.trainer).keywords.get("max_steps", -1) < 1:
         raise UsageError(
             f"training.budget={recipe.plan.budget} counts trainer.max_steps: set that to at least 1, or the budget "
             "to null"
         )
-    if recipe.batch_size < learner.smallest_batch:
-        raise UsageError(
-            f"batch_size must be at least {learner.smallest_batch} with model.norm=batch: got {recipe.batch_size}"
-        )
-    if recipe.batch_size % learner.group_size:
-        raise UsageError(
-            f"batch_size must be a multiple of model.deviation_group_size={learner.group_size}: got {recipe.batch_size}"
-        )
+    if size < learner.smallest_batch:
+        raise UsageError(f"batch_size must be at least {learner.smallest_batch} with model.norm=batch: got {size}")
+    if size % (group_size := learner.group_size):
+        raise UsageError(f"batch_size must be a multiple of model.deviation_group_size={group_size}: got {size}")
     if recipe.plan.pretraining is not None:
-        num_steps = total_steps(make_trainer(recipe.trainer), steps_per_epoch=num_trained_on // recipe.batch_size)
-        check_pretraining(recipe.plan.pretraining, learner, num_steps=num_steps, batch_size=recipe.batch_size)
+        num_steps = total_steps(make_trainer(recipe.trainer), steps_per_epoch=num_trained_on // size)
+        check_pretraining(recipe.plan.pretraining, learner, num_steps=num_steps, batch_size=size)
 
 
 VALIDATED_AT_ONCE = 1024  # samples, at least: the distance of two small sets is noisy
@@ -177,7 +171,6 @@ class TrainingInSteps:
         return self._conclude(batches, pretrained=pretrained)
 
     def save(self, path: Path) -> None:
-        """Move the model to the CPU, and write a Lightning checkpoint of it."""
         self.model.cpu()
         self.trainer.save_checkpoint(path, weights_only=self.plan.warm_start != "weights_and_optimizer")
 

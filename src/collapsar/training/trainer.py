@@ -119,21 +119,16 @@ class Recipe:
 class Training:
     """A trained model, in evaluation mode on the device it was trained on, and how it was trained.
 
-    Attributes:
-        summary: Number of steps and epochs, and each loss averaged over the last group of steps.
-        curve: Losses averaged over each group of steps, with the "step" and "epoch" at its end, the learning rates of
-            its last step, and norms of gradients within it (`records.record`).
-        save: Moves the model to the CPU, and writes a Lightning checkpoint (weights and hyperparameters) to a path.
-        shared_seconds: Seconds that another chain took to train this model ("train"); empty if this chain trained it.
-        earlier_seconds: Seconds of training before the checkpoint that it continued from; 0 without one.
+    An entry of the curve holds losses averaged over a group of steps, the "step" and "epoch" at its end, the learning
+    rates of its last step, and norms of gradients within it (`records.record`).
     """
 
     model: GenerativeModel
-    summary: dict[str, float]
+    summary: dict[str, float]  # number of steps and epochs, and each loss averaged over the last group of steps
     curve: list[dict[str, float]]
-    save: Callable[[Path], None]
-    shared_seconds: dict[str, float] = field(default_factory=dict)
-    earlier_seconds: float = 0.0
+    save: Callable[[Path], object]  # moves the model to the CPU, and writes weights and hyperparameters to a path
+    shared_seconds: dict[str, float] = field(default_factory=dict)  # in which another chain trained the model ("train")
+    earlier_seconds: float = 0.0  # of training before the checkpoint that it continued from
 
 
 def make_trainer(recipe: TrainerRecipe, *callbacks: Callback, place: Place | None = None) -> Trainer:
@@ -183,10 +178,8 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
             f"trainer.max_steps must be at least 1, or -1 with trainer.max_epochs at least 1: "
             f"got {trainer.max_steps} and {trainer.max_epochs}"
         )
-    if str(trainer.precision) not in AUTOCAST_DTYPES:
-        raise UsageError(
-            f"trainer.precision must be {AUTO} or one of {', '.join(AUTOCAST_DTYPES)}: got {trainer.precision}"
-        )
+    if (found := str(trainer.precision)) not in AUTOCAST_DTYPES:
+        raise UsageError(f"trainer.precision must be {AUTO} or one of {', '.join(AUTOCAST_DTYPES)}: got {found}")
     return trainer
 
 

@@ -54,8 +54,7 @@ class SVHN(TorchvisionSource):
 class EMNIST(TorchvisionSource):
     """Handwritten letters and digits of 28x28 pixels (Cohen et al. 2017), upright as those of MNIST.
 
-    Args:
-        split: `balanced`, 47 kinds of characters; `letters`, 26, large and small in one class; or `digits`.
+    The split `balanced` has 47 kinds of characters, `letters` 26, large and small in one class, `digits` the ten.
     """
 
     name = "emnist"

@@ -74,21 +74,13 @@ def find_images(folder: Path) -> tuple[list[Named], int]:
     walk = os.walk(folder, followlinks=True)
     places = [Path(parent, name).relative_to(folder) for parent, _, names in walk for name in names]
     seen = [place for place in places if not any(part.startswith((".", "__MACOSX")) for part in place.parts)]
-    images = sorted(
-        (place for place in seen if place.suffix.lower() in suffixes), key=lambda place: natural(str(place))
-    )
-    found: list[Named] = [
-        (str(place), place.parts[0] if len(place.parts) > 1 else None, folder / place) for place in images
-    ]
+    images = sorted((each for each in seen if each.suffix.lower() in suffixes), key=lambda each: natural(str(each)))
+    found: list[Named] = [(str(each), each.parts[0] if each.parts[1:] else None, folder / each) for each in images]
     return found, len(seen) - len(images)
 
 
 def load_arrays(path: Path, *, what: str) -> tuple[Any, Any]:
-    """Samples and labels (None without any) of a file of ARRAYS; no code of the file is run.
-
-    Raises:
-        UsageError: the file is broken, or does not say which of its arrays holds the samples.
-    """
+    """Samples and labels (or None) of a file of ARRAYS; UsageError if it is broken or unclear. No code of it is run."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".pt":
@@ -159,11 +151,8 @@ def read_all(
 ) -> Pictures:
     """Decode images, and resize them to squares of `side` pixels; None keeps their size.
 
-    Errors call the images `what`, and name the settings that `resize` them and `skip` broken ones. `advance` is called
-    after each image.
-
-    Raises:
-        UsageError: images differ in size, or some are broken and `is_skipping` is false.
+    Errors call the images `what`, and name the settings that `resize` them and `skip` broken ones: UsageError if images
+    differ in size, or some are broken and `is_skipping` is false. `advance` is called after each image.
     """
     notes, broken, read = Counter[str](), list[str](), list[tuple[str, str | None, np.ndarray]]()
     with ThreadPoolExecutor() as pool:
@@ -185,9 +174,7 @@ def read_all(
         notes[f"left out, being broken: {listed(broken)}"] = len(broken)
     sizes = {image.shape[1::-1]: name for name, _, image in reversed(read)}
     if len(sizes) > 1:
-        examples = " and ".join(
-            f"{printable(name)} of {wide}x{high}" for (wide, high), name in list(sizes.items())[-2:]
-        )
+        examples = " and ".join(f"{printable(name)} of {wide}x{high}" for (wide, high), name in [*sizes.items()][-2:])
         raise UsageError(f"images of {what} differ in size, as {examples} pixels: set {resize} to resize them")
     return Pictures(
         images=[image for *_, image in read],

@@ -64,16 +64,12 @@ class Digits(FixedSource):
 
     def read_all(self) -> RealData:
         from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
 
         digits = load_digits()
         images = torch.from_numpy((digits.images * (255 / 16)).round().astype(np.uint8)).unsqueeze(1)
-        labels = torch.from_numpy(digits.target.astype(np.int64))
-        train, test = train_test_split(
-            np.arange(len(labels)), test_size=self.num_test, stratify=digits.target, random_state=0
-        )
-        everything = Samples(images, labels)
-        return RealData(everything[torch.from_numpy(train)], everything[torch.from_numpy(test)], self.num_classes)
+        everything = Samples(images, torch.from_numpy(digits.target.astype(np.int64)))
+        train, test = (everything[part] for part in stratified_indices(everything, size=self.num_available))
+        return RealData(train, test, self.num_classes)
 
 
 class TorchvisionSource(FixedSource, ABC):
@@ -128,7 +124,6 @@ class TorchvisionSource(FixedSource, ABC):
             raise UsageError(problem)
 
     def download(self) -> None:
-        """Download all files, with torchvision."""
         self.dataset(root=self.root, train=True, download=True)
 
     def _problem(self) -> str:

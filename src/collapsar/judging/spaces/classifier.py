@@ -55,7 +55,7 @@ class ClassifierSpace(FeatureSpace):
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)
         if not real.num_classes:
-            return self._fit_without_classes(real, device=device, cache_dir=cache_dir, because="there are no classes")
+            return self._without_classes(real, device=device, cache_dir=cache_dir, because="there are no classes")
         for stick in self.sticks:
             with suppress(UsageError):  # of another shape, or of another number of classes
                 stick.check(sample_shape=real.train.shape, num_classes=real.num_classes)
@@ -72,15 +72,11 @@ class ClassifierSpace(FeatureSpace):
         key, accuracy = load_or_train(self, real, network, cache_dir=cache_dir, train=train, min_accuracy=lowest)
         if accuracy is not None and accuracy < self.min_accuracy:
             because = f"a classifier reads {accuracy:.1%} of the real test set, below min_accuracy"
-            return self._fit_without_classes(real, device=device, cache_dir=cache_dir, because=because)
-        fitted = self.fitted(
-            encoder, key, feature_dim=self.feature_dim, device=device, head=head, test_accuracy=accuracy
-        )
-        return chosen(fitted, because="no stick of the package reads the classes") if self.sticks else fitted
+            return self._without_classes(real, device=device, cache_dir=cache_dir, because=because)
+        own = self.fitted(encoder, key, feature_dim=self.feature_dim, device=device, head=head, test_accuracy=accuracy)
+        return chosen(own, because="no stick of the package reads the classes") if self.sticks else own
 
-    def _fit_without_classes(
-        self, real: RealData, *, device: torch.device, cache_dir: Path, because: str
-    ) -> FittedSpace:
+    def _without_classes(self, real: RealData, *, device: torch.device, cache_dir: Path, because: str) -> FittedSpace:
         space = self.without_classes
         assert space is not None, "checked beforehand"
         if isinstance(space, SelfSupervisedSpace) and space.budget.batch_size > len(real.train):

@@ -13,8 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.errors import UsageError, check_fraction, check_not_negative
-
-Images = Float[Tensor, "sample channel height width"]
+from collapsar.models.shapes import Images
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from collapsar.judging.spaces.preprocessing import grey_to_rgb
 from collapsar.samples import quantise
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
+DINO = "facebookresearch/dinov2"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -74,8 +75,7 @@ class InceptionSpace(FeatureSpace):
         advice = f"put {INCEPTION_FILE} of the torch-fidelity 0.2.0 release into {stored.parent}, or set weights_path"
         build = partial(FeatureExtractorInceptionV3, "inception-v3-compat", ["2048"], self.weights_path)
         network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=advice)
-        key = checksum(network.state_dict())
-        return self.fitted(InceptionEmbedder(network), key, feature_dim=2048, device=device)
+        return self.fitted(InceptionEmbedder(network), checksum(network.state_dict()), feature_dim=2048, device=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,24 +91,19 @@ class DinoV2Space(FeatureSpace):
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         if self.repository is not None and not (Path(self.repository) / "hubconf.py").is_file():
-            raise UsageError(
-                f"repository must be a clone of facebookresearch/dinov2: no hubconf.py in {self.repository}"
-            )
+            raise UsageError(f"repository must be a clone of {DINO}: no hubconf.py in {self.repository}")
         weights = load_weights(Path(self.weights_path)) if self.weights_path else None
-        wanted = (
-            f"repository to a local clone of facebookresearch/dinov2, and weights_path to {self.model}_pretrain.pth"
-        )
+        advice = f"set repository to a local clone of {DINO}, and weights_path to {self.model}_pretrain.pth"
         build = partial(self._build, weights)
-        network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=f"set {wanted}")
+        network = build_or_explain(build, cache_dir=cache_dir, space_name=self.name, advice=advice)
         embedder = DinoEmbedder(network).eval()
         with torch.no_grad():
             feature_dim = embedder(torch.zeros(1, 3, 224, 224)).shape[1]
-        key = checksum(embedder.state_dict())
-        return self.fitted(embedder, key, feature_dim=feature_dim, device=device)
+        return self.fitted(embedder, checksum(embedder.state_dict()), feature_dim=feature_dim, device=device)
 
     def _build(self, weights: dict[str, Tensor] | None) -> nn.Module:
         network: nn.Module = torch.hub.load(
-            self.repository or "facebookresearch/dinov2",
+            self.repository or DINO,
             self.model,
             source="local" if self.repository else "github",
             pretrained=weights is None,

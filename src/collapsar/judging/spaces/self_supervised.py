@@ -56,10 +56,8 @@ class SelfSupervisedSpace(FeatureSpace):
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         encoder = build_seeded(partial(Encoder, real.train.shape, feature_dim=self.feature_dim), seed=self.seed)
-        train = partial(self._train, encoder, real, device)
-        key, accuracy = load_or_train(
-            self, real, encoder, cache_dir=cache_dir, train=train, min_accuracy=self.min_accuracy
-        )
+        train, lowest = partial(self._train, encoder, real, device), self.min_accuracy
+        key, accuracy = load_or_train(self, real, encoder, cache_dir=cache_dir, train=train, min_accuracy=lowest)
         return self.fitted(encoder, key, feature_dim=self.feature_dim, device=device, test_accuracy=accuracy)
 
     def _train(self, encoder: nn.Module, real: RealData, device: torch.device) -> dict[str, Tensor]:

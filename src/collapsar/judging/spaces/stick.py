@@ -107,9 +107,7 @@ def read_stick(path: Path) -> Stick:
             described = json.loads(file.metadata()[METADATA_KEY])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         written, shape = described.pop("content_hash"), described.pop("architecture")
-        sizes: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in shape.items()
-        }
+        sizes: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in shape.items()}
         stick = Stick(**described, architecture=Architecture(**sizes), weights=weights)
         is_whole = stick.content_hash == written
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):

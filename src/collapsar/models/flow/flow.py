@@ -6,14 +6,10 @@ transport path, eq. 20-23, and sigma_min = 0):
 
     x_t = (1 - t) x_0 + t x_1,    loss = E |v(x_t, t) - (x_1 - x_0)|^2,    x_0 ~ N(0, I),  t ~ U(0, 1)
 
-The minimum is v(x, t) = E[x_1 - x_0 | x_t = x]. Latents are x_0, as many as a sample has values. The encoder solves the
-equation from t = 1 back to 0. If a flow is stopped early, at 1 - t0, samples are x / (1 - t0): the noise that is left
-adds (t0 / (1 - t0))² to their variance in every generation, as a diffusion does that is stopped early. Networks see
-images in [-1, 1] and vectors divided by `vector_sd`.
-
-Guidance w samples from (1 + w) v(x, t, class) - w v(x, t) (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, of
-velocities). The network learns v(x, t) from samples whose class is hidden. It is the sampling bias of the diffusions in
-Alemohammad et al. 2023.
+The minimum is v(x, t) = E[x_1 - x_0 | x_t = x]. Latents are x_0. If a flow is stopped early, at 1 - t0, samples are
+x / (1 - t0): the noise that is left adds (t0 / (1 - t0))² to their variance in every generation, as in a diffusion.
+Guidance w, the sampling bias of the diffusions in Alemohammad et al. 2023, samples from (1 + w) v(x, t, class) -
+w v(x, t) (Ho & Salimans 2022, arXiv:2207.12598, eq. 6, of velocities); v(x, t) is learnt from hidden classes.
 """
 
 from collections.abc import Callable, Sequence

@@ -112,12 +112,10 @@ class AdversarialModel(LearnedModel, ABC):
             return self._generated(self.generator, batch)
 
     def _generated(self, generator: nn.Module, batch: Samples) -> Values:
-        """As many samples as the batch has, of its classes."""
         latents = torch.randn(len(batch), self.latent_dim, device=self.device)
         return self.shown(given(generator, latents, self.classes_of(batch)).float(), None)
 
     def critic_losses(self, batch: Samples, fake: Tensor) -> Losses:
-        """The critic's loss with any penalty, as `critic_loss`."""
         real, fake = self.as_seen(to_model_range(batch.values)), self.as_seen(fake.detach())
         labels = self.classes_of(batch)
         both = None if labels is None else labels.repeat(2)
@@ -128,7 +126,6 @@ class AdversarialModel(LearnedModel, ABC):
         return {"critic_loss": loss}
 
     def generator_losses(self, batch: Samples, fake: Tensor) -> Losses:
-        """The generator's loss, as `generator_loss`."""
         self.critic.requires_grad_(False)  # its next move would discard the gradients, a third of the backward pass
         try:
             logits = given(self.critic, self.as_seen(fake), self.classes_of(batch))

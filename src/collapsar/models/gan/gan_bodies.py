@@ -5,14 +5,13 @@
     sn_residual  its ResNet for 32x32 pixels (table 4); the paper's widths are 256 in the generator, 128 in the critic
 
 Generators map latents to the logits of an image, critics an image in [0, 1] to one logit. `wrap` is applied to every
-layer of a critic that has weights, the last one too. Only generators have norms, as in the papers. A unit of extra
-depth (`layers.py`) is a 3x3 convolution for each stage in `conv` and `sn_conv`, a residual block for each stage in
-`sn_residual`, in generator and critic alike. The generators of the SN-GAN paper begin at 4x4 pixels and double three
-times; here the data's sides decide where they begin (28 at 7, 8 at 4) and how often they double. Its critics see images
-in [-1, 1], and under a spectral norm the range matters. So both `sn_` critics rescale images to it; `conv` does not.
-
-As in the authors' code, initial weights of `sn_conv` are normal with standard deviation .02, those of `sn_residual`
-follow Glorot & Bengio (2010), times sqrt 2 in the 3x3 convolutions of a block, and all biases are 0.
+layer of a critic that has weights. Only generators have norms, as in the papers. A unit of extra depth (`layers.py`) is
+a 3x3 convolution for each stage in `conv` and `sn_conv`, a residual block for each stage in `sn_residual`. The
+generators of the SN-GAN paper begin at 4x4 pixels and double three times; here the data's sides decide where they begin
+(28 at 7, 8 at 4) and how often they double. Its critics see images in [-1, 1], and under a spectral norm the range
+matters: both `sn_` critics rescale images to it. As in the authors' code, initial weights of `sn_conv` are normal with
+standard deviation .02, those of `sn_residual` follow Glorot & Bengio (2010), times sqrt 2 in the 3x3 convolutions of a
+block, and all biases are 0.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,15 +1,9 @@
 """The parts of the VAE: encoders and decoders sized from the shape of the data, and a mixture in place of its prior.
 
-    conv      strided convolutions, and transposed ones back (`layers.py`)
-    residual  `conv` with a residual block, at first the identity, after each halving of the sides
-    patch     a convolution on patches, two linear layers, and a pixel shuffle back: most of its work is in large
-              matrix products, which a CPU does several times faster than small convolutions
-    mlp       linear layers on the pixels
-
 Encoders map an image [N, C, H, W] to 2 * latent_dim numbers, decoders latents to the logits of an image. Weights have
-torch's default initialisation. `width` is the number of channels of the first stage; linear layers have 8 or 16 times
-as many hidden units. A unit of extra depth (`layers.py`) is a 3x3 convolution for each stage in `conv`, a residual
-block for each stage in `residual`, and a linear layer after each hidden one in `patch` and `mlp`.
+torch's default initialisation. `width` is the number of channels of the first stage. A unit of extra depth
+(`layers.py`) is a 3x3 convolution for each stage in `conv`, a residual block for each stage in `residual`, and a linear
+layer after each hidden one in `patch` and `mlp`.
 
 A decoder has learnt only the latents that the encoder gives to real images, the aggregated posterior. It is not quite
 N(0, I): samples from the prior fall into its holes, and each generation learns those too (Dai & Wipf 2019,
@@ -88,7 +82,7 @@ def residual_block(num_channels: int, *, layers: Layers = PLAIN) -> Residual:
 
 
 def conv(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
-    """Strided convolutions, and transposed ones back."""
+    """Strided convolutions, and transposed ones back (`layers.py`)."""
     encoder = nn.Sequential(
         downsampler(sample_shape, width=width, activation=nn.SiLU, layers=layers),
         nn.Linear(prod(bottom_shape(sample_shape, width=width)), 2 * latent_dim),
@@ -97,7 +91,7 @@ def conv(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: La
 
 
 def residual(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
-    """Strided convolutions with a residual block after each, and the mirror image back."""
+    """Strided convolutions with a residual block, at first the identity, after each, and the mirror image back."""
     bottom, stages = bottom_shape(sample_shape, width=width), stage_channels(sample_shape, width=width)
     down: list[nn.Module] = []
     for before, after in pairwise(stages):
@@ -113,7 +107,10 @@ def residual(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers
 
 
 def patch(sample_shape: Sequence[int], *, latent_dim: int, width: int, layers: Layers) -> Coder:
-    """Patches of 4x4 or 2x2 pixels to `width` channels, linear layers of 16 and 8 times the width, and back."""
+    """Patches of 4x4 or 2x2 pixels to `width` channels, linear layers of 16 and 8 times the width, and back.
+
+    Most of its work is in large matrix products, which a CPU does several times faster than small convolutions.
+    """
     num_channels, *sides = check_image_shape(sample_shape)
     side = patch_side(sample_shape)
     grid = (width, sides[0] // side, sides[1] // side)
@@ -184,7 +181,6 @@ class LatentMixture(nn.Module):
         self.register_buffer("factors", torch.eye(latent_dim).repeat(num_components, 1, 1))
 
     def fit(self, latents: Latents, *, generator: torch.Generator) -> None:
-        """Fit the mixture after the training of the VAE, from one start that the generator draws."""
         shares, means, factors = fit_mixture(latents, num_components=len(self.weights), generator=generator)
         self.weights.copy_(shares)
         self.means.copy_(means)
