@@ -22,10 +22,9 @@ from statsmodels.datasets import randhie
 
 from collapsar.cases.tables.columns import table_picture
 from collapsar.cases.tables.csv_file import read_file
-from collapsar.cases.tables.fitting import as_kind, check_numbers, find_kinds, fit_table, typed
 from collapsar.cases.tables.names import shown, some
-from collapsar.cases.tables.numerals import find_numbers
-from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table
+from collapsar.cases.tables.numerals import as_kind, check_numbers, find_kinds, find_numbers, typed
+from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table, fit_table
 from collapsar.data.real_data import RealData, Sizes, Source
 from collapsar.data.sources.real import subset_size
 from collapsar.errors import UsageError

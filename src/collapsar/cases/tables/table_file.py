@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from collapsar.cases.tables.csv_file import read_file
-from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
 from collapsar.cases.tables.names import Typed, column_error, find_name, shown, some, type_override
-from collapsar.cases.tables.numerals import find_numbers, sign
-from collapsar.cases.tables.schema import Kind, ScaleName
+from collapsar.cases.tables.numerals import KINDS, find_kinds, find_numbers, sign, typed
+from collapsar.cases.tables.schema import Kind, ScaleName, encoding_notes
 from collapsar.cases.tables.sources import TableSource
 from collapsar.errors import UsageError, check_fraction, check_positive, printable
 
