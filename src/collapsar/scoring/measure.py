@@ -19,8 +19,7 @@ from collapsar.judging.progress import listeners
 from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.machine.devices import torch_settings_kept
 from collapsar.samples import Samples
-from collapsar.scoring.chains import StoredGeneration, stored_generations
-from collapsar.scoring.parts import Options
+from collapsar.scoring.parts import Options, StoredGeneration, stored_generations
 from collapsar.scoring.scores import Score, ScoredSet, examples_of
 from collapsar.scoring.yardstick import Yardstick, of_data, read_real
 
@@ -156,8 +155,7 @@ def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, 
         raise UsageError("there must be at least one synthetic set: got none")
     sets: list[tuple[str, Any]] = []
     for name, each in given:
-        path = Path(each).expanduser() if isinstance(each, str | Path) else None
-        stored = stored_generations(path, has_all=has_all_generations) if path and path.is_dir() else []
+        stored = stored_generations(each, has_all=has_all_generations)
         if has_all_generations and not stored:
             raise UsageError(f"--all is for run folders: {printable(name)} is none; leave it out")
         sets += [(one.name, one) for one in stored] or [(name, each)]
@@ -192,7 +190,8 @@ def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
                 )  # fmt: skip
             num_training = yardstick.evaluator.num_training
             pool = each.trained_on(clean, num_samples=num_training) if num_training else None
-            yield scored(each.name, samples, yardstick=yardstick, generation=each.number, pool=pool, is_random=False)
+            number = each.record.generation
+            yield scored(each.name, samples, yardstick=yardstick, generation=number, pool=pool, is_random=False)
 
 
 def scored(

@@ -96,8 +96,7 @@ def values_of(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:
 
 def better(key: str) -> str:
     """`higher` or `lower`; empty if neither is better."""
-    metric = find_metric(key)
-    return (metric.better if metric else None) or ""
+    return getattr(find_metric(key), "better", None) or ""
 
 
 def arrow(key: str) -> str:

@@ -17,8 +17,7 @@ from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.evaluator import Evaluator, load_floor
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.samples import UNLABELLED, Samples
-from collapsar.scoring.chains import stored_generations
-from collapsar.scoring.parts import Options, check_stick, choices, evaluation_of, made
+from collapsar.scoring.parts import Options, check_stick, choices, evaluation_of, made, stored_generations
 from collapsar.scoring.samples_of import TABLES, Given, alike, read_samples
 
 logger = logging.getLogger(__name__)
@@ -89,11 +88,7 @@ class RealSide:
         return tuple(self.source.sample_shape)
 
     def read(self, given: Any, *, name: str) -> Given:
-        """Synthetic samples in the format of the real ones, with labels if these have classes.
-
-        Raises:
-            UsageError: they cannot be read, or are of another kind or size.
-        """
+        """Synthetic samples in the format of the real ones, with labels if these have classes; else UsageError."""
         if isinstance(given, str | Path) and Path(given).suffix.lower() in TABLES:
             if self.source is None:
                 raise UsageError(f"{printable(name)} is a table: REAL must be one too, or the name of one of ours")
@@ -127,21 +122,14 @@ class RealSide:
         return replace(found, samples=Samples(found.samples.values, places[labels]), class_names=tuple(known))
 
     def prepare(self, *, num_synthetic: int) -> Yardstick:
-        """The real side for sets of so many synthetic samples.
-
-        Raises:
-            UsageError: a space does not suit the data, or there are too few samples.
-        """
+        """The real side for sets of so many synthetic samples; UsageError if they or the spaces do not suit it."""
         if num_synthetic < MIN_SAMPLES:
             raise UsageError(f"a synthetic set must hold at least {MIN_SAMPLES} samples: got {num_synthetic}")
-        if self.own:
-            return self._prepare_own(self.own, num_synthetic)
-        assert self.source is not None, "one of the two"
-        data = self.source.load()
-        num_samples = min(self.evaluation.sample_size(len(data.test)), num_synthetic)
-        return of_data(self._checked(data, num_samples), data, name=self.name)
-
-    def _prepare_own(self, own: Given, num_synthetic: int) -> Yardstick:
+        if (own := self.own) is None:
+            assert self.source is not None, "one of the two"
+            data = self.source.load()
+            num_samples = min(self.evaluation.sample_size(len(data.test)), num_synthetic)
+            return of_data(self._checked(data, num_samples), data, name=self.name)
         stick = self.evaluation.spaces.get(PRIMARY_SPACE)
         num_classes = own.num_classes if own.num_classes > 1 else 0
         data, further = split_own(
@@ -197,8 +185,7 @@ def read_real(given: Any, *, name: str, options: Options) -> RealSide:
 
 def read_own(given: Any, *, name: str, side: int | None) -> Given:
     """A user's own samples; of a run folder, those of its last generation."""
-    path = Path(given).expanduser() if isinstance(given, str | Path) else None
-    if path and path.is_dir() and (stored := stored_generations(path, has_all=False)):
+    if stored := stored_generations(given, has_all=False):
         logger.info("%s: the samples of %s", printable(name), stored[-1].name)
         given = stored[-1].samples()
     return read_samples(given, name=name, side=side)
