@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_float_dtype
 
-from collapsar.cases.tables.names import shown, some
+from collapsar.cases.tables.names import shown
 from collapsar.cases.tables.numerals import Signs, sign_name
+from collapsar.data.sources.pictures import listed
 from collapsar.errors import UsageError, printable
 from collapsar.records.words import counted
 
@@ -52,18 +53,18 @@ class FileRows:
         if num_without := len(self.frame) - len(frame):
             left_out.append(f"{counted(num_without, 'row')} without a value of the target {shown(target)}")
         if identifiers:
-            left_out.append(f"identifiers {some(identifiers)}")
+            left_out.append(f"identifiers {listed(identifiers, most=6)}")
         return replace(self, frame=frame, left_out=tuple(left_out))
 
     def lines(self) -> Iterator[str]:
         """Lines for the log: how the file was read, what counts as missing, what was left out."""
         yield self.form
         words = [
-            f"{printable(word) or 'empty'} {sum(counts.values()):,} ({some(counts, most=4)})"
+            f"{printable(word) or 'empty'} {sum(counts.values()):,} ({listed(counts, most=4)})"
             for word, counts in sorted(self.missing.items(), key=lambda item: -sum(item[1].values()))
         ]
         if words:
-            yield f"taken for missing values: {some(words)}; data.missing lists the words"
+            yield f"taken for missing values: {listed(words, most=6)}; data.missing lists the words"
         if self.left_out:
             yield f"left out: {'; '.join(self.left_out)}"
 

@@ -22,15 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from collapsar.cases.tables.columns import (
-    boundary_adherence,
-    column_shape,
-    mean_of,
-    missing_similarity,
-    num_categories_dropped,
-    pair_scores,
-    share_outside,
-)
+from collapsar.cases.tables import columns as by_column
 from collapsar.cases.tables.names import Typed, find_name
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.data.real_data import RowFormat
@@ -79,16 +71,18 @@ def columns(comparison: Comparison) -> dict[str, float]:
         return {}
     real, rows = comparison.real.rows, comparison.rows
     sides = {each: {"real": real[each.name], "synthetic": rows[each.name]} for each in table.columns}
-    shapes = {each.name: column_shape(each, **both) for each, both in sides.items()}
-    dropped = {each.name: num_categories_dropped(each, **both) for each, both in sides.items() if not each.is_number}
-    adherence = [boundary_adherence(each, rows[each.name]) for each in table.columns if each.is_number]
-    missing = [missing_similarity(**both) for each, both in sides.items() if each.may_be_missing]
+    shapes = {each.name: by_column.column_shape(each, **both) for each, both in sides.items()}
+    dropped = {
+        each.name: by_column.num_categories_dropped(each, **both) for each, both in sides.items() if not each.is_number
+    }
+    adherence = [by_column.boundary_adherence(each, rows[each.name]) for each in table.columns if each.is_number]
+    missing = [by_column.missing_similarity(**both) for each, both in sides.items() if each.may_be_missing]
     keys = safe_names(shapes)
     return {
-        "column_shapes": mean_of(np.array([*shapes.values()])),
-        "boundary_adherence": mean_of(np.array(adherence)),
-        "rows_outside": share_outside(table.columns, rows),
-        "missing_similarity": mean_of(np.array(missing)),
+        "column_shapes": by_column.mean_of(np.array([*shapes.values()])),
+        "boundary_adherence": by_column.mean_of(np.array(adherence)),
+        "rows_outside": by_column.share_outside(table.columns, rows),
+        "missing_similarity": by_column.mean_of(np.array(missing)),
         **({"categories_dropped": float(sum(dropped.values()))} if dropped else {}),
         **{f"column/{key}/column_shape": shapes[name] for name, key in keys.items()},
         **{f"column/{key}/categories_dropped": float(dropped[name]) for name, key in keys.items() if name in dropped},
@@ -100,7 +94,7 @@ def pairs(comparison: Comparison) -> dict[str, float]:
     table = comparison.real.table
     if not isinstance(table, Table):
         return {}
-    return pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
+    return by_column.pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
 
 
 def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:

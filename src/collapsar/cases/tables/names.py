@@ -19,13 +19,6 @@ def shown(name: object) -> str:
     return printable(str(name))
 
 
-def some(words: Iterable[object], *, most: int = 6, between: str = ", ") -> str:
-    """The first few words on one line, and how many more there are."""
-    texts = [shown(word) for word in words]
-    rest = [f"{len(texts) - most} more"] if len(texts) > most else []
-    return between.join([*texts[:most], *rest])
-
-
 def column_error(name: object, problem: str, *ways: str) -> UsageError:
     """The error that refuses a column: leave it out, or take one of these ways."""
     leave_out = f"set {override('data.identifiers', f'[{quoted(str(name))}]')} to leave it out"

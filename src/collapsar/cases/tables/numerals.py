@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
-from collapsar.cases.tables.names import column_error, shown, some, type_override
+from collapsar.cases.tables.names import column_error, shown, type_override
 from collapsar.cases.tables.schema import LARGEST_COUNT, Kind
+from collapsar.data.sources.pictures import listed
 from collapsar.errors import UsageError, printable
 from collapsar.records.words import counted
 
@@ -164,7 +165,7 @@ def nearly_numbers(values: pd.Series, unread: Collection[str]) -> str:
     num_unread = int(values.isin(unread).sum())
     if 2 * num_unread > values.count():
         return ""
-    words = f"{some(unread, most=3)} ({counted(num_unread, 'row')})"
+    words = f"{listed(unread, most=3)} ({counted(num_unread, 'row')})"
     return f"is text: {words} is no number; if it stands for nothing, add it to data.missing"
 
 

@@ -22,16 +22,16 @@ from statsmodels.datasets import randhie
 
 from collapsar.cases.tables.columns import table_picture
 from collapsar.cases.tables.csv_file import read_file
-from collapsar.cases.tables.names import shown, some
+from collapsar.cases.tables.names import shown
 from collapsar.cases.tables.numerals import as_kind, check_numbers, find_kinds, find_numbers, typed
 from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table, fit_table
 from collapsar.data.real_data import RealData, Sizes, Source
-from collapsar.data.sources.real import subset_size
+from collapsar.data.sources.pictures import listed
+from collapsar.data.sources.real import stratified_indices, subset_size
 from collapsar.errors import UsageError
 from collapsar.records.recipes import flattened, with_arguments
 from collapsar.samples import Samples
 
-split = partial(train_test_split, random_state=0)
 logger = logging.getLogger(__name__)
 
 
@@ -80,9 +80,8 @@ class TableSource(Source, ABC):
         real = RealData(training, held_out, self.num_classes, table=table, picture=partial(table_picture, table))
         if not self.sizes.reserve:
             return real
-        strata = None if training.labels is None else training.labels.numpy()
-        chosen, rest = split(np.arange(len(train)), train_size=self.sizes.train, stratify=strata)
-        return replace(real, train=training[torch.from_numpy(chosen)], reserve=training[torch.from_numpy(rest)])
+        chosen, rest = stratified_indices(training, size=self.sizes.train)
+        return replace(real, train=training[chosen], reserve=training[rest])
 
     @cached_property
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
@@ -92,7 +91,8 @@ class TableSource(Source, ABC):
         strata = frame[target]
         if kinds[target] != "category":
             strata = None if threshold is None else strata > threshold
-        train, test = split(np.arange(len(frame)), test_size=self.sizes.test, stratify=strata)
+        rows = np.arange(len(frame))
+        train, test = train_test_split(rows, test_size=self.sizes.test, stratify=strata, random_state=0)
         table = fit_table(frame, train=train, kinds=kinds, target=target, scale=self.scale, threshold=threshold)
         values = table.encode(frame)
         return table, Samples(values, table.classes(values)), train, test
@@ -103,9 +103,11 @@ class TableSource(Source, ABC):
         kinds = {column.name: column.kind for column in table.columns}
         rows = read_file(str(path), **self.csv_settings).frame
         if lacking := [name for name in kinds if name not in rows]:
-            raise UsageError(f"{file} lacks the columns {some(lacking)}: it must have those of the real table")
+            raise UsageError(
+                f"{file} lacks the columns {listed(lacking, most=6)}: it must have those of the real table"
+            )
         if others := [name for name in rows if name not in kinds]:
-            logger.info("%s: columns left out that the real table does not use: %s", file, some(others))
+            logger.info("%s: columns left out that the real table does not use: %s", file, listed(others, most=6))
         frame, _ = find_numbers(rows[list(kinds)], *self.signs, given=kinds, max_categories=len(rows))
         for column in table.columns:
             frame[column.name] = known_values(column, frame[column.name], cells=rows[column.name], file=file)
