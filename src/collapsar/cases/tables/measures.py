@@ -72,9 +72,8 @@ def columns(comparison: Comparison) -> dict[str, float]:
     real, rows = comparison.real.rows, comparison.rows
     sides = {each: {"real": real[each.name], "synthetic": rows[each.name]} for each in table.columns}
     shapes = {each.name: by_column.column_shape(each, **both) for each, both in sides.items()}
-    dropped = {
-        each.name: by_column.num_categories_dropped(each, **both) for each, both in sides.items() if not each.is_number
-    }
+    categories = {each: both for each, both in sides.items() if not each.is_number}
+    dropped = {each.name: by_column.num_categories_dropped(each, **both) for each, both in categories.items()}
     adherence = [by_column.boundary_adherence(each, rows[each.name]) for each in table.columns if each.is_number]
     missing = [by_column.missing_similarity(**both) for each, both in sides.items() if each.may_be_missing]
     keys = safe_names(shapes)
