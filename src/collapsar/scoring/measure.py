@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from collapsar.data.sources.pictures import natural
 from collapsar.errors import UsageError, printable
+from collapsar.judging.comparison import Comparison
 from collapsar.judging.progress import listeners
 from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.machine.devices import torch_settings_kept
-from collapsar.samples import Samples
 from collapsar.scoring.parts import Options, StoredGeneration, stored_generations
 from collapsar.scoring.scores import Score, ScoredSet, examples_of
 from collapsar.scoring.yardstick import Yardstick, of_data, read_real
@@ -94,7 +94,15 @@ def score_all(given: Sequence[tuple[str, Any]], real: Any, *, options: Options) 
         for name, each in given
     ]
     yardstick = side.prepare(num_synthetic=min(len(each.samples) for _, each in sets))
-    yield from (scored(name, each.samples, yardstick=yardstick) for name, each in sets)
+    num_measured = yardstick.evaluator.num_synthetic
+    for name, given_set in sets:
+        samples, num_given = given_set.samples, len(given_set.samples)
+        if num_given > num_measured:  # a random part, since folders are often sorted
+            order = torch.randperm(num_given, generator=torch.Generator().manual_seed(0))
+            samples = samples[order[:num_measured].sort().values]
+            logger.info("%s: %d of %d samples measured, chosen at random", name, len(samples), num_given)
+        comparisons = yardstick.evaluator.compare(samples, seed=yardstick.seed, generation=0)
+        yield scored(name, comparisons, yardstick=yardstick, num_given=num_given)
 
 
 @contextmanager
@@ -190,30 +198,18 @@ def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
                 )  # fmt: skip
             num_training = yardstick.evaluator.num_training
             pool = each.trained_on(clean, num_samples=num_training) if num_training else None
-            number = each.record.generation
-            yield scored(each.name, samples, yardstick=yardstick, generation=number, pool=pool, is_random=False)
+            comparisons = yardstick.evaluator.compare(
+                samples, seed=yardstick.seed, generation=each.record.generation, pool=pool
+            )
+            yield scored(each.name, comparisons, yardstick=yardstick, num_given=len(samples))
 
 
-def scored(
-    name: str,
-    samples: Samples,
-    *,
-    yardstick: Yardstick,
-    generation: int = 0,
-    pool: Samples | None = None,
-    is_random: bool = True,
-) -> ScoredSet:
-    """The scores of one set: of a random part if it is larger than the real side, since folders are often sorted."""
-    measured, evaluator = samples, yardstick.evaluator
-    if is_random and len(samples) > evaluator.num_synthetic:
-        order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
-        measured = samples[order[: evaluator.num_synthetic].sort().values]
-        logger.info("%s: %d of %d samples measured, chosen at random", name, len(measured), len(samples))
-    comparisons = evaluator.compare(measured, seed=yardstick.seed, generation=generation, pool=pool)
+def scored(name: str, comparisons: Mapping[str, Comparison], *, yardstick: Yardstick, num_given: int) -> ScoredSet:
+    """The scores of one compared set."""
     return ScoredSet(
         name=name,
-        num_given=len(samples),
-        scores=evaluator.score(comparisons),
+        num_given=num_given,
+        scores=yardstick.evaluator.score(comparisons),
         yardstick=yardstick,
         examples=examples_of(comparisons[""]),
     )
