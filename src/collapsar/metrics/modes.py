@@ -40,15 +40,13 @@ def class_shares(labels: Labels, *, num_classes: int) -> Float64[Tensor, " class
 
 
 def mode_scores(*, real: Labels, synthetic: Labels, num_classes: int) -> dict[str, float]:
-    """class_entropy, class_kl, ...: the class histogram of the synthetic labels against that of the real ones.
-
-    A class without real samples counts as half a real sample, so that the KL divergence stays finite.
-    """
+    """class_entropy, class_kl, ...: the class histogram of the synthetic labels against that of the real ones."""
     real_shares = class_shares(real, num_classes=num_classes)
     shares = class_shares(synthetic, num_classes=num_classes)
     entropy = max(-float(torch.special.xlogy(shares, shares).sum()), 0.0)
     return {
         "class_entropy": entropy,
+        # A class without real samples counts as half a real sample, so that the KL divergence stays finite.
         "class_kl": kl_divergence(shares, reference=real_shares.clamp_min(0.5 / len(real))),
         "class_jensen_shannon": jensen_shannon_divergence(shares, reference=real_shares),
         "class_total_variation": 0.5 * float((shares - real_shares).abs().sum()),

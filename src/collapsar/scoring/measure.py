@@ -101,8 +101,8 @@ def score_all(given: Sequence[tuple[str, Any]], real: Any, *, options: Options) 
             order = torch.randperm(num_given, generator=torch.Generator().manual_seed(0))
             samples = samples[order[:num_measured].sort().values]
             logger.info("%s: %d of %d samples measured, chosen at random", name, len(samples), num_given)
-        comparisons = yardstick.evaluator.compare(samples, seed=yardstick.seed, generation=0)
-        yield scored(name, comparisons, yardstick=yardstick, num_given=num_given)
+        comparisons = yardstick.evaluator.compare(samples, seed=0, generation=0)
+        yield _scored(name, comparisons, yardstick=yardstick, num_given=num_given)
 
 
 @contextmanager
@@ -147,17 +147,14 @@ def noted() -> Iterator[list[str]]:
 
 
 def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, Any]]:
-    """The synthetic sets with their names; run folders give stored generations.
-
-    Paths in the alphabetical order, as a shell gives them, are sorted by the numbers in their names.
-    """
+    """The synthetic sets with their names; run folders give stored generations."""
     if isinstance(synthetic, Mapping):
         given = [(str(name), each) for name, each in synthetic.items()]
     else:
         several = synthetic if isinstance(synthetic, list) else [synthetic]
         names = names_of(several)
         given = list(zip(names, several, strict=True))
-        if names == sorted(names):
+        if names == sorted(names):  # as a shell gives paths
             given.sort(key=lambda named: natural(named[0]))
     if not given:
         raise UsageError("there must be at least one synthetic set: got none")
@@ -187,7 +184,7 @@ def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
         first, *others = generations
         torch.set_num_threads(first.record.machine.get("threads") or torch.get_num_threads())
         clean, data = first.source.load(), f"the held-out part of {first.record.data}"
-        yardstick = of_data(first.evaluation, clean, name=data, seed=first.record.seed)
+        yardstick = of_data(first.evaluation, clean, name=data)
         logger.info("%s: measured with the settings of its chain, as its record was", folder)
         for each in (first, *others):
             samples, num_evaluated = each.samples(), each.record.num_evaluated
@@ -198,14 +195,12 @@ def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
                 )  # fmt: skip
             num_training = yardstick.evaluator.num_training
             pool = each.trained_on(clean, num_samples=num_training) if num_training else None
-            comparisons = yardstick.evaluator.compare(
-                samples, seed=yardstick.seed, generation=each.record.generation, pool=pool
-            )
-            yield scored(each.name, comparisons, yardstick=yardstick, num_given=len(samples))
+            seed, number = each.record.seed, each.record.generation
+            comparisons = yardstick.evaluator.compare(samples, seed=seed, generation=number, pool=pool)
+            yield _scored(each.name, comparisons, yardstick=yardstick, num_given=len(samples))
 
 
-def scored(name: str, comparisons: Mapping[str, Comparison], *, yardstick: Yardstick, num_given: int) -> ScoredSet:
-    """The scores of one compared set."""
+def _scored(name: str, comparisons: Mapping[str, Comparison], *, yardstick: Yardstick, num_given: int) -> ScoredSet:
     return ScoredSet(
         name=name,
         num_given=num_given,

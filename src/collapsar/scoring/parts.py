@@ -5,7 +5,8 @@ run folder may come from somebody else: only classes of this package that `conf`
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -164,7 +165,10 @@ class StoredGeneration:
         return pool.draw(num_samples, generator=make_generator(seed, generation, "novelty"))
 
     def _made(self, key: str, **changes: Any) -> Any:
-        return made(key, with_known_paths(self.chain.config.get(key) or {}) | changes)
+        settings = deepcopy(self.chain.config.get(key) or {}) | changes
+        for _, part in parts({key: settings}):
+            cast("dict[str, Any]", part)["_target_"] = known_path(str(part["_target_"]))
+        return made(key, settings)
 
 
 def stored_generations(given: Any, *, has_all: bool) -> list[StoredGeneration]:
@@ -187,22 +191,13 @@ def stored_generations(given: Any, *, has_all: bool) -> list[StoredGeneration]:
     raise UsageError(f"{path} is not finished: it has no record in {folder / 'records.jsonl'}")
 
 
-def with_known_paths(node: Any) -> Any:
-    """Settings in which each `_target_` is the present path of a class that `conf` names; others are refused."""
-    if isinstance(node, list):
-        return [with_known_paths(each) for each in node]
-    if not isinstance(node, Mapping):
-        return node
-    return {key: known_path(value) if key == "_target_" else with_known_paths(value) for key, value in node.items()}
-
-
 def known_path(target: str) -> str:
-    """The present path of a class of ours."""
+    """The present path of a class that `conf` names; others are refused."""
     files = sorted(config_folder().rglob("*.yaml"))
     paths = [path for file in files for path in re.findall(r"_target_: (collapsar\.[\w.]+)", file.read_text("utf-8"))]
     known = {path.rpartition(".")[2]: path for path in paths}
-    name = str(target).rpartition(".")[2]
-    if not str(target).startswith("collapsar.") or name not in known:
+    name = target.rpartition(".")[2]
+    if not target.startswith("collapsar.") or name not in known:
         raise UsageError(
             f"the chain uses {target}, which does not come with this package: give REAL as a folder or a file"
         )

@@ -35,7 +35,6 @@ class Yardstick:
     num_real: int
     floor_size: int  # real samples on each side of the floor; 0 without a floor
     class_names: tuple[str, ...] = ()  # empty if classes are numbers
-    seed: int = 0  # of the metrics' random draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class StickOfItsData(FeatureSpace):
         return self.stick.fit(own, device=device, cache_dir=cache_dir)
 
 
-def of_data(evaluation: Evaluation, data: RealData, *, name: str, seed: int = 0) -> Yardstick:
+def of_data(evaluation: Evaluation, data: RealData, *, name: str) -> Yardstick:
     """The held-out part of a data set."""
     evaluator = evaluation.prepare(data)
     return Yardstick(
@@ -65,7 +64,6 @@ def of_data(evaluation: Evaluation, data: RealData, *, name: str, seed: int = 0)
         num_real=len(data.test),
         floor_size=evaluator.num_synthetic if evaluator.floor else 0,
         class_names=data.table.class_names if data.table else (),
-        seed=seed,
     )
 
 
@@ -74,18 +72,12 @@ class RealSide:
     """REAL, read: a source of ours, or a user's own samples."""
 
     name: str
+    shape: tuple[int, ...]  # of a sample
     options: Options
     evaluation: Evaluation
     source: Source | None = None
     own: Given | None = None
     train: Given | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        if self.own:
-            return self.own.samples.shape
-        assert self.source is not None, "one of the two"
-        return tuple(self.source.sample_shape)
 
     def read(self, given: Any, *, name: str) -> Given:
         """Synthetic samples in the format of the real ones, with labels if these have classes; else UsageError."""
@@ -180,7 +172,8 @@ def read_real(given: Any, *, name: str, options: Options) -> RealSide:
     if len(own.samples) < 2 * MIN_SAMPLES:
         raise UsageError(f"{name} must hold at least {2 * MIN_SAMPLES} samples: got {len(own.samples)}")
     evaluation = _evaluation_of_own(own, name=name, options=options)
-    return RealSide(name=name, options=options, evaluation=evaluation, own=own, train=train)
+    shape = own.samples.shape
+    return RealSide(name=name, shape=shape, options=options, evaluation=evaluation, own=own, train=train)
 
 
 def read_own(given: Any, *, name: str, side: int | None) -> Given:
@@ -196,9 +189,10 @@ def _read_source(data: str, *, name: str, options: Options) -> RealSide:
         raise UsageError(f"{name} brings its own training set: leave --train out")
     config, evaluation = evaluation_of(data, options)
     source = made("data", config.data)
+    shape = tuple(source.sample_shape)
     if options.stick is not None:
-        check_stick(options.stick, shape=tuple(source.sample_shape))
-    return RealSide(name=name, options=options, source=source, evaluation=evaluation)
+        check_stick(options.stick, shape=shape)
+    return RealSide(name=name, shape=shape, options=options, source=source, evaluation=evaluation)
 
 
 def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation:

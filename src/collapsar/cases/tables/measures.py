@@ -117,7 +117,7 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
         by_name = {column.name: column for column in table.columns}
         column = by_name[find_name(SUBGROUP, task.subgroup, by_name)]
         groups = row_groups(column, comparison.real.rows[column.name])
-        values |= scores_by_group(groups, boosted, classes=classes)
+        values |= _scores_by_group(groups, boosted, classes=classes)
     linear_scores = scores_of(linear)
     return values | {f"downstream_{name}_linear": linear_scores[name] for name in LINEAR_SCORES}
 
@@ -130,10 +130,9 @@ def labelled(table: Table, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     return np.delete(values.double().numpy(), table.target_column.block, axis=1), classes.numpy()
 
 
-def scores_by_group(
+def _scores_by_group(
     groups: Mapping[str, np.ndarray], probabilities: np.ndarray, *, classes: np.ndarray
 ) -> dict[str, float]:
-    """AUC of each group of held-out rows, and the lowest of them."""
     areas = {
         f"group/{key}/downstream_auc": area_under_curve(probabilities[groups[name]], classes=classes[groups[name]])
         for name, key in safe_names(groups).items()

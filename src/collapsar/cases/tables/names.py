@@ -6,9 +6,7 @@ from collections.abc import Iterable
 
 from collapsar.errors import UsageError, printable
 
-Typed = str | int | float | bool
-"""A column's name after Hydra has read it from a setting without quotes."""
-
+Typed = str | int | float | bool  # a column's name after Hydra has read it from a setting without quotes
 WHOLE = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)")
 SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_./%+-]*(?: [A-Za-z0-9_./%+-]+)*")
 READ_OTHERWISE = ("true", "false", "null", "nan", "inf")

@@ -112,7 +112,7 @@ def find_numbers(
         if distinct is None:
             is_whole = kind is None and is_integer_dtype(values)
             if is_whole and len(beyond := values[~values.between(-LARGEST_COUNT, LARGEST_COUNT)]):
-                raise beyond_counts(name, str(beyond.iloc[0]))
+                raise _beyond_counts(name, str(beyond.iloc[0]))
         elif not may_be_numbers.get(name):
             notes += look_alikes(name, distinct)
         elif unread := signs.unread(distinct):
@@ -186,7 +186,7 @@ def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[
     if lost := [place for place, text in enumerate(plain) if not is_held(text)]:
         example, are_whole = distinct[lost[0]].strip(), (numbers == np.rint(numbers)).all()
         if kind is None and are_whole and (np.abs(numbers[lost]) > LARGEST_COUNT).any():
-            raise beyond_counts(name, example)
+            raise _beyond_counts(name, example)
         notes.append(f"{shown(name)}: {example} and {len(lost) - 1} other numbers are rounded to float64")
     if padded := [place for place, text in enumerate(distinct) if PADDED.match(text)]:
         code, number = distinct[padded[0]].strip(), numbers[padded[0]]
@@ -194,8 +194,7 @@ def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[
     return pd.Series(np.append(numbers, np.nan)[values.cat.codes]), notes
 
 
-def beyond_counts(name: str, example: str) -> UsageError:
-    """The error for a column of whole numbers that float64 rounds."""
+def _beyond_counts(name: str, example: str) -> UsageError:
     what = f"holds whole numbers that float64 rounds, such as {example}, beyond 2**53"
     return column_error(name, what, type_override(name, "category"))
 

@@ -36,13 +36,9 @@ logger = logging.getLogger(__name__)
 
 
 class TableSource(Source, ABC):
-    """Rows that are the same in every run; a stratified training subset leaves the other training rows as the reserve.
+    """Rows that are the same in every run; a stratified training subset leaves the other training rows as reserve."""
 
-    `num_train` counts the rows of the subset (below 1: their share; null: all). `threshold` splits a target of numbers
-    into two classes. A subclass sets the attributes before it calls this constructor.
-    """
-
-    target: str
+    target: str  # this and the next ones are set before the constructor is called
     num_available: int  # training rows, with those of the reserve
     num_test: int
     num_classes: int = 2
@@ -54,9 +50,9 @@ class TableSource(Source, ABC):
         self,
         *,
         sample_shape: list[int],
-        num_train: int | float | None,
+        num_train: int | float | None,  # rows of the training subset; below 1: their share; null: all
         scale: ScaleName,
-        threshold: int | float | None = None,
+        threshold: int | float | None = None,  # splits a target of numbers into two classes
     ) -> None:
         size = subset_size(num_train, num_available=self.num_available, num_classes=max(1, self.num_classes))
         sizes = Sizes(size, self.num_test, self.num_available - size)
@@ -134,15 +130,11 @@ class BreastCancer(TableSource):
 
 
 class HealthInsurance(TableSource):
-    """20,190 person-years of the RAND health insurance experiment (Cameron & Trivedi 2005, section 20.3).
-
-    The target is the number of visits to a doctor in that year. With threshold 0, class 1 has been to a doctor (69 %);
-    with 5, it is a heavy user (15 %).
-    """
+    """20,190 person-years of the RAND health insurance experiment (Cameron & Trivedi 2005, section 20.3)."""
 
     name = "health_insurance"
     num_available, num_test = 16_152, 4_038
-    target = "mdvis"
+    target = "mdvis"  # visits to a doctor in that year: above 0 for 69 %; above 5, for heavy users, for 15 %
     given_kinds: Mapping[str, Kind] = {"lncoins": "category"}  # five plans, by their rate of coinsurance
 
     def __init__(
@@ -158,10 +150,7 @@ class HealthInsurance(TableSource):
 
 
 class AidsTrial(TableSource):
-    """2,139 patients of the trial ACTG 175, and whether the disease got worse (Hammer et al. 1996); from lifelines.
-
-    Left out are row and patient numbers, the days until the outcome, and a constant column.
-    """
+    """2,139 patients of the trial ACTG 175, and whether the disease got worse (Hammer et al. 1996); from lifelines."""
 
     name = "aids_trial"
     num_available, num_test = 1_711, 428
@@ -171,7 +160,7 @@ class AidsTrial(TableSource):
     def read_frame(self) -> pd.DataFrame:
         folder = folder_of("lifelines", data=self.name)
         patients = pd.read_csv(folder / "datasets" / "ACTG175.csv", index_col=0)
-        return patients.drop(columns=["pidnum", "days", "zprior"])
+        return patients.drop(columns=["pidnum", "days", "zprior"])  # number, days until the outcome, a constant
 
 
 class CreditDefault(TableSource):
