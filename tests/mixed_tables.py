@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from collapsar.cases.tables.fitting import fit_table, typed
-from collapsar.cases.tables.schema import Kind, Table
+from collapsar.cases.tables.numerals import typed
+from collapsar.cases.tables.schema import Kind, Table, fit_table
 
 KINDS: dict[str, Kind] = {
     "age": "continuous",

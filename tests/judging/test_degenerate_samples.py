@@ -10,7 +10,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from collapsar.cases.tables.fitting import typed
+from collapsar.cases.tables.numerals import typed
 from collapsar.data.real_data import KnownModes, RealData
 from collapsar.judging.evaluation import measured_groups
 from collapsar.samples import Samples

@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from collapsar.cases.tables.fitting import typed
+from collapsar.cases.tables.numerals import typed
 from collapsar.data.real_data import KnownModes, RealData
 from collapsar.judging import metric_keys
 from collapsar.judging.metric_keys import METRICS, Metric, MetricKey, bounds_of, find_metric, split_key, title_of

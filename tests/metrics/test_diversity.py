@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collapsar.errors import UsageError
-from collapsar.metrics.diversity import diversity_scores, effective_rank, vendi_score
+from collapsar.metrics.modes import diversity_scores, effective_rank, vendi_score
 from collapsar.theory.formulas import log_variance_change
 
 

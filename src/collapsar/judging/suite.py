@@ -14,12 +14,12 @@ from torch import Tensor
 from collapsar.data.real_data import Factors
 from collapsar.judging.comparison import Classified, Comparison, choose
 from collapsar.judging.downstream import DownstreamTask, has_hazard, hazard_scores, score_logits
-from collapsar.metrics.diversity import diversity_scores
 from collapsar.metrics.frechet import debiased_frechet_distance, frechet_distance_at_infinity, kernel_distance
 from collapsar.metrics.memorisation import holdout_scores, memorisation_scores
 from collapsar.metrics.modes import (
     DROPPED_BELOW,
     class_shares,
+    diversity_scores,
     kl_divergence,
     known_mode_scores,
     low_confidence_share,

@@ -11,10 +11,7 @@ Labels = Shaped[Tensor, "..."]
 
 
 def check_features(features: Features, *, name: str, min_samples: int = 2) -> None:
-    """Raise UsageError unless features are finite float32 or float64 of shape [num_samples, feature_dim].
-
-    `name` is what the error message calls them, such as "real". The metric is defined from `min_samples` samples on.
-    """
+    """Raise UsageError, by `name`, unless features [min_samples or more, feature_dim] are finite float32 or float64."""
     is_tensor = isinstance(features, Tensor)
     if not is_tensor or features.ndim != 2 or features.shape[1] < 1 or features.dtype not in (float32, float64):
         found = f"{features.dtype} {list(features.shape)}" if is_tensor else type(features).__name__

@@ -15,12 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from collapsar.data.sources.pictures import natural
 from collapsar.errors import UsageError, printable
+from collapsar.judging.comparison import Comparison
 from collapsar.judging.progress import listeners
 from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.machine.devices import torch_settings_kept
-from collapsar.samples import Samples
-from collapsar.scoring.chains import StoredGeneration, stored_generations
-from collapsar.scoring.parts import Options
+from collapsar.scoring.parts import Options, StoredGeneration, stored_generations
 from collapsar.scoring.scores import Score, ScoredSet, examples_of
 from collapsar.scoring.yardstick import Yardstick, of_data, read_real
 
@@ -95,7 +94,15 @@ def score_all(given: Sequence[tuple[str, Any]], real: Any, *, options: Options) 
         for name, each in given
     ]
     yardstick = side.prepare(num_synthetic=min(len(each.samples) for _, each in sets))
-    yield from (scored(name, each.samples, yardstick=yardstick) for name, each in sets)
+    num_measured = yardstick.evaluator.num_synthetic
+    for name, given_set in sets:
+        samples, num_given = given_set.samples, len(given_set.samples)
+        if num_given > num_measured:  # a random part, since folders are often sorted
+            order = torch.randperm(num_given, generator=torch.Generator().manual_seed(0))
+            samples = samples[order[:num_measured].sort().values]
+            logger.info("%s: %d of %d samples measured, chosen at random", name, len(samples), num_given)
+        comparisons = yardstick.evaluator.compare(samples, seed=0, generation=0)
+        yield _scored(name, comparisons, yardstick=yardstick, num_given=num_given)
 
 
 @contextmanager
@@ -140,24 +147,20 @@ def noted() -> Iterator[list[str]]:
 
 
 def named_sets(synthetic: Any, *, has_all_generations: bool) -> list[tuple[str, Any]]:
-    """The synthetic sets with their names; run folders give stored generations.
-
-    Paths in the alphabetical order, as a shell gives them, are sorted by the numbers in their names.
-    """
+    """The synthetic sets with their names; run folders give stored generations."""
     if isinstance(synthetic, Mapping):
         given = [(str(name), each) for name, each in synthetic.items()]
     else:
         several = synthetic if isinstance(synthetic, list) else [synthetic]
         names = names_of(several)
         given = list(zip(names, several, strict=True))
-        if names == sorted(names):
+        if names == sorted(names):  # as a shell gives paths
             given.sort(key=lambda named: natural(named[0]))
     if not given:
         raise UsageError("there must be at least one synthetic set: got none")
     sets: list[tuple[str, Any]] = []
     for name, each in given:
-        path = Path(each).expanduser() if isinstance(each, str | Path) else None
-        stored = stored_generations(path, has_all=has_all_generations) if path and path.is_dir() else []
+        stored = stored_generations(each, has_all=has_all_generations)
         if has_all_generations and not stored:
             raise UsageError(f"--all is for run folders: {printable(name)} is none; leave it out")
         sets += [(one.name, one) for one in stored] or [(name, each)]
@@ -181,7 +184,7 @@ def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
         first, *others = generations
         torch.set_num_threads(first.record.machine.get("threads") or torch.get_num_threads())
         clean, data = first.source.load(), f"the held-out part of {first.record.data}"
-        yardstick = of_data(first.evaluation, clean, name=data, seed=first.record.seed)
+        yardstick = of_data(first.evaluation, clean, name=data)
         logger.info("%s: measured with the settings of its chain, as its record was", folder)
         for each in (first, *others):
             samples, num_evaluated = each.samples(), each.record.num_evaluated
@@ -192,29 +195,16 @@ def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
                 )  # fmt: skip
             num_training = yardstick.evaluator.num_training
             pool = each.trained_on(clean, num_samples=num_training) if num_training else None
-            yield scored(each.name, samples, yardstick=yardstick, generation=each.number, pool=pool, is_random=False)
+            seed, number = each.record.seed, each.record.generation
+            comparisons = yardstick.evaluator.compare(samples, seed=seed, generation=number, pool=pool)
+            yield _scored(each.name, comparisons, yardstick=yardstick, num_given=len(samples))
 
 
-def scored(
-    name: str,
-    samples: Samples,
-    *,
-    yardstick: Yardstick,
-    generation: int = 0,
-    pool: Samples | None = None,
-    is_random: bool = True,
-) -> ScoredSet:
-    """The scores of one set: of a random part if it is larger than the real side, since folders are often sorted."""
-    measured, evaluator = samples, yardstick.evaluator
-    if is_random and len(samples) > evaluator.num_synthetic:
-        order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
-        measured = samples[order[: evaluator.num_synthetic].sort().values]
-        logger.info("%s: %d of %d samples measured, chosen at random", name, len(measured), len(samples))
-    comparisons = evaluator.compare(measured, seed=yardstick.seed, generation=generation, pool=pool)
+def _scored(name: str, comparisons: Mapping[str, Comparison], *, yardstick: Yardstick, num_given: int) -> ScoredSet:
     return ScoredSet(
         name=name,
-        num_given=len(samples),
-        scores=evaluator.score(comparisons),
+        num_given=num_given,
+        scores=yardstick.evaluator.score(comparisons),
         yardstick=yardstick,
         examples=examples_of(comparisons[""]),
     )

@@ -51,7 +51,8 @@ class Given:
 def read_samples(given: Any, *, name: str, side: int | None = None) -> Given:
     """The samples of a path, an array, a tensor, `Samples`, or a pair of samples and labels; UsageError by its name.
 
-    `side` resizes images, after a cut to squares from their middle; None leaves them as they are.
+    Subfolders of a folder of images are the classes, if all images lie in some. `side` resizes images, after a cut to
+    squares from their middle; None leaves them as they are.
     """
     if not isinstance(given, str | os.PathLike):
         values, labels = (given.values, given.labels) if isinstance(given, Samples) else (given, None)
@@ -62,7 +63,12 @@ def read_samples(given: Any, *, name: str, side: int | None = None) -> Given:
     if (path / "samples.npz").is_file():
         path /= "samples.npz"
     if path.is_dir():
-        return _read_folder(path, name=name, side=side)
+        found, num_others = find_images(path)
+        if not found:
+            raise UsageError(f"{what} holds no images: give {KNOWN}, or a run folder")
+        if num_others:
+            logger.info("%s: %s left alone", what, counted(num_others, "file that is no image"))
+        return _from_images(found, name=name, side=side)
     if not path.is_file():
         raise UsageError(f"there is no {what}: give {KNOWN}")
     if path.suffix.lower() not in ARRAYS:
@@ -106,16 +112,6 @@ def _as_labels(labels: Tensor, samples: Tensor, *, what: str) -> Tensor:
     if int(labels.min()) < UNLABELLED:
         raise UsageError(f"labels of {what} must be 0 or above ({UNLABELLED}: unknown): got {int(labels.min())}")
     return labels.to(torch.int64)
-
-
-def _read_folder(folder: Path, *, name: str, side: int | None) -> Given:
-    """All images in and below a folder; its subfolders are the classes, if all images lie in some."""
-    found, num_others = find_images(folder)
-    if not found:
-        raise UsageError(f"{printable(name)} holds no images: give {KNOWN}, or a run folder")
-    if num_others:
-        logger.info("%s: %s left alone", printable(name), counted(num_others, "file that is no image"))
-    return _from_images(found, name=name, side=side)
 
 
 def _from_images(found: Sequence[Named], *, name: str, side: int | None) -> Given:

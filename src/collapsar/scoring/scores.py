@@ -96,8 +96,7 @@ def values_of(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:
 
 def better(key: str) -> str:
     """`higher` or `lower`; empty if neither is better."""
-    metric = find_metric(key)
-    return (metric.better if metric else None) or ""
+    return getattr(find_metric(key), "better", None) or ""
 
 
 def arrow(key: str) -> str:
@@ -115,10 +114,8 @@ def cells(metrics: Mapping[str, float], key: str) -> tuple[str, str, str]:
 def examples_of(comparison: Comparison) -> Examples:
     """The samples to look at, by the features of one space."""
     real, side, values = comparison.real, comparison.real.training_side, comparison.samples.values
-    far, far_ratios, _ = _ranked(comparison, references=real.features, radii=real.side.radii, largest=True)
-    near, near_ratios, nearest = _ranked(
-        comparison, references=side.features, radii=side.nearest_distances, largest=False
-    )
+    far, far_ratios, _ = _ranked(comparison, to=real.features, radii=real.side.radii, largest=True)
+    near, near_ratios, nearest = _ranked(comparison, to=side.features, radii=side.nearest_distances, largest=False)
     shown = real.table.decode if real.table else lambda chosen: chosen
     return Examples(
         worst=shown(values[far]),
@@ -129,11 +126,9 @@ def examples_of(comparison: Comparison) -> Examples:
     )
 
 
-def _ranked(
-    comparison: Comparison, *, references: Tensor, radii: Tensor, largest: bool
-) -> tuple[Tensor, list[float], Tensor]:
+def _ranked(comparison: Comparison, *, to: Tensor, radii: Tensor, largest: bool) -> tuple[Tensor, list[float], Tensor]:
     """The samples with the largest or smallest ratios, these, and the nearest reference of each."""
-    distances, nearest = comparison.nearest(references)
+    distances, nearest = comparison.nearest(to)
     ratios = distances / radii[nearest].double().clamp(min=1e-12)
     top = ratios.topk(min(NUM_EXAMPLES, len(ratios)), largest=largest)
     return top.indices.cpu(), top.values.tolist(), nearest[top.indices].cpu()

@@ -17,8 +17,7 @@ from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.evaluator import Evaluator, load_floor
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.samples import UNLABELLED, Samples
-from collapsar.scoring.chains import stored_generations
-from collapsar.scoring.parts import Options, check_stick, choices, evaluation_of, made
+from collapsar.scoring.parts import Options, check_stick, choices, evaluation_of, made, stored_generations
 from collapsar.scoring.samples_of import TABLES, Given, alike, read_samples
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,6 @@ class Yardstick:
     num_real: int
     floor_size: int  # real samples on each side of the floor; 0 without a floor
     class_names: tuple[str, ...] = ()  # empty if classes are numbers
-    seed: int = 0  # of the metrics' random draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ class StickOfItsData(FeatureSpace):
         return self.stick.fit(own, device=device, cache_dir=cache_dir)
 
 
-def of_data(evaluation: Evaluation, data: RealData, *, name: str, seed: int = 0) -> Yardstick:
+def of_data(evaluation: Evaluation, data: RealData, *, name: str) -> Yardstick:
     """The held-out part of a data set."""
     evaluator = evaluation.prepare(data)
     return Yardstick(
@@ -66,7 +64,6 @@ def of_data(evaluation: Evaluation, data: RealData, *, name: str, seed: int = 0)
         num_real=len(data.test),
         floor_size=evaluator.num_synthetic if evaluator.floor else 0,
         class_names=data.table.class_names if data.table else (),
-        seed=seed,
     )
 
 
@@ -75,25 +72,15 @@ class RealSide:
     """REAL, read: a source of ours, or a user's own samples."""
 
     name: str
+    shape: tuple[int, ...]  # of a sample
     options: Options
     evaluation: Evaluation
     source: Source | None = None
     own: Given | None = None
     train: Given | None = None
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        if self.own:
-            return self.own.samples.shape
-        assert self.source is not None, "one of the two"
-        return tuple(self.source.sample_shape)
-
     def read(self, given: Any, *, name: str) -> Given:
-        """Synthetic samples in the format of the real ones, with labels if these have classes.
-
-        Raises:
-            UsageError: they cannot be read, or are of another kind or size.
-        """
+        """Synthetic samples in the format of the real ones, with labels if these have classes; else UsageError."""
         if isinstance(given, str | Path) and Path(given).suffix.lower() in TABLES:
             if self.source is None:
                 raise UsageError(f"{printable(name)} is a table: REAL must be one too, or the name of one of ours")
@@ -127,21 +114,14 @@ class RealSide:
         return replace(found, samples=Samples(found.samples.values, places[labels]), class_names=tuple(known))
 
     def prepare(self, *, num_synthetic: int) -> Yardstick:
-        """The real side for sets of so many synthetic samples.
-
-        Raises:
-            UsageError: a space does not suit the data, or there are too few samples.
-        """
+        """The real side for sets of so many synthetic samples; UsageError if they or the spaces do not suit it."""
         if num_synthetic < MIN_SAMPLES:
             raise UsageError(f"a synthetic set must hold at least {MIN_SAMPLES} samples: got {num_synthetic}")
-        if self.own:
-            return self._prepare_own(self.own, num_synthetic)
-        assert self.source is not None, "one of the two"
-        data = self.source.load()
-        num_samples = min(self.evaluation.sample_size(len(data.test)), num_synthetic)
-        return of_data(self._checked(data, num_samples), data, name=self.name)
-
-    def _prepare_own(self, own: Given, num_synthetic: int) -> Yardstick:
+        if (own := self.own) is None:
+            assert self.source is not None, "one of the two"
+            data = self.source.load()
+            num_samples = min(self.evaluation.sample_size(len(data.test)), num_synthetic)
+            return of_data(self._checked(data, num_samples), data, name=self.name)
         stick = self.evaluation.spaces.get(PRIMARY_SPACE)
         num_classes = own.num_classes if own.num_classes > 1 else 0
         data, further = split_own(
@@ -192,13 +172,13 @@ def read_real(given: Any, *, name: str, options: Options) -> RealSide:
     if len(own.samples) < 2 * MIN_SAMPLES:
         raise UsageError(f"{name} must hold at least {2 * MIN_SAMPLES} samples: got {len(own.samples)}")
     evaluation = _evaluation_of_own(own, name=name, options=options)
-    return RealSide(name=name, options=options, evaluation=evaluation, own=own, train=train)
+    shape = own.samples.shape
+    return RealSide(name=name, shape=shape, options=options, evaluation=evaluation, own=own, train=train)
 
 
 def read_own(given: Any, *, name: str, side: int | None) -> Given:
     """A user's own samples; of a run folder, those of its last generation."""
-    path = Path(given).expanduser() if isinstance(given, str | Path) else None
-    if path and path.is_dir() and (stored := stored_generations(path, has_all=False)):
+    if stored := stored_generations(given, has_all=False):
         logger.info("%s: the samples of %s", printable(name), stored[-1].name)
         given = stored[-1].samples()
     return read_samples(given, name=name, side=side)
@@ -209,9 +189,10 @@ def _read_source(data: str, *, name: str, options: Options) -> RealSide:
         raise UsageError(f"{name} brings its own training set: leave --train out")
     config, evaluation = evaluation_of(data, options)
     source = made("data", config.data)
+    shape = tuple(source.sample_shape)
     if options.stick is not None:
-        check_stick(options.stick, shape=tuple(source.sample_shape))
-    return RealSide(name=name, options=options, source=source, evaluation=evaluation)
+        check_stick(options.stick, shape=shape)
+    return RealSide(name=name, shape=shape, options=options, source=source, evaluation=evaluation)
 
 
 def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation:

@@ -16,7 +16,7 @@ from collapsar.cases.tables.columns import (
     num_categories_dropped,
     share_outside,
 )
-from collapsar.cases.tables.fitting import as_kind, category_name, typed
+from collapsar.cases.tables.numerals import as_kind, category_name, typed
 from collapsar.cases.tables.schema import Column
 from mixed_tables import KINDS, mixed_rows, mixed_table
 

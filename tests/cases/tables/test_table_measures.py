@@ -10,8 +10,8 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from collapsar.cases.tables.fitting import typed
 from collapsar.cases.tables.measures import MOST_PARTS, row_groups, safe_names
+from collapsar.cases.tables.numerals import typed
 from collapsar.data.real_data import RealData
 from collapsar.errors import UsageError
 from collapsar.samples import Samples

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from collapsar.cases.tables.columns import MOST_CATEGORIES, NUM_ROWS, histogram, picture_edges, table_picture
-from collapsar.cases.tables.fitting import typed
+from collapsar.cases.tables.numerals import typed
 from collapsar.cases.tables.schema import Column
 from mixed_tables import KINDS, mixed_rows, mixed_table
 

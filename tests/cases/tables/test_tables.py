@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from collapsar.cases.tables.fitting import fit_table, typed
-from collapsar.cases.tables.schema import NormalScores, fit_scale, has_spread
+from collapsar.cases.tables.numerals import typed
+from collapsar.cases.tables.schema import NormalScores, fit_scale, fit_table, has_spread
 from collapsar.errors import UsageError
 
 KINDS = {"size": "continuous", "visits": "count", "colour": "category", "target": "category"}

@@ -69,10 +69,7 @@ class StackedMNIST(Source):
 
 
 def stacked(images: Samples, num_samples: int, *, factors: Factors, generator: torch.Generator) -> Samples:
-    """Stacks of grey images: for each colour, draw a digit and then one of its images, with replacement.
-
-    `images` are labelled and hold some of every digit; `factors` has a digit for each colour.
-    """
+    """For each colour, draw a digit and then one of its grey images, with replacement; `images` hold every digit."""
     assert images.labels is not None, "MNIST is labelled"
     digits = factors.draw(num_samples, generator=generator)  # [sample, colour]
     counts = images.labels.bincount(minlength=NUM_DIGITS)

@@ -236,14 +236,11 @@ def picture_edges(column: Column, real: pd.Series) -> np.ndarray:
 
 def example_rows(columns: Sequence[Column], rows: pd.DataFrame) -> list[list[dict[str, Any]]]:
     """Rows as texts, "" for a missing value, each marked if it is invalid in its column."""
-    cells = [
-        [
-            {"text": text(value), "is_outside": bool(bad)}
-            for value, bad in zip(rows[column.name], is_outside(column, rows[column.name]), strict=True)
-        ]
-        for column in columns
+    invalid = {column.name: is_outside(column, rows[column.name]) for column in columns}
+    return [
+        [{"text": text(rows[name].iloc[place]), "is_outside": bool(bad[place])} for name, bad in invalid.items()]
+        for place in range(len(rows))
     ]
-    return [list(row) for row in zip(*cells, strict=True)]
 
 
 def text(value: Any) -> str:

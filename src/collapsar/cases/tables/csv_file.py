@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_float_dtype
 
-from collapsar.cases.tables.names import shown, some
+from collapsar.cases.tables.names import shown
 from collapsar.cases.tables.numerals import Signs, sign_name
+from collapsar.data.sources.pictures import listed
 from collapsar.errors import UsageError, printable
 from collapsar.records.words import counted
 
@@ -31,13 +32,9 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass(frozen=True)
 class FileRows:
-    """The columns of a file, before their kinds are known.
+    """The columns of a file, before their kinds are known."""
 
-    Text, of which some may write numbers, is categorical, its categories in order of appearance; numbers that the file
-    stores are as they are.
-    """
-
-    frame: pd.DataFrame
+    frame: pd.DataFrame  # text, even of numbers, is categorical, in order of appearance; stored numbers are as they are
     form: str  # how the file was read
     missing: Mapping[str, Mapping[str, int]]  # for each word that counts as missing, its cells in each column
     left_out: tuple[str, ...] = ()  # contents of the file that are in no column, in words
@@ -52,18 +49,18 @@ class FileRows:
         if num_without := len(self.frame) - len(frame):
             left_out.append(f"{counted(num_without, 'row')} without a value of the target {shown(target)}")
         if identifiers:
-            left_out.append(f"identifiers {some(identifiers)}")
+            left_out.append(f"identifiers {listed(identifiers, most=6)}")
         return replace(self, frame=frame, left_out=tuple(left_out))
 
     def lines(self) -> Iterator[str]:
         """Lines for the log: how the file was read, what counts as missing, what was left out."""
         yield self.form
         words = [
-            f"{printable(word) or 'empty'} {sum(counts.values()):,} ({some(counts, most=4)})"
+            f"{printable(word) or 'empty'} {sum(counts.values()):,} ({listed(counts, most=4)})"
             for word, counts in sorted(self.missing.items(), key=lambda item: -sum(item[1].values()))
         ]
         if words:
-            yield f"taken for missing values: {some(words)}; data.missing lists the words"
+            yield f"taken for missing values: {listed(words, most=6)}; data.missing lists the words"
         if self.left_out:
             yield f"left out: {'; '.join(self.left_out)}"
 
@@ -98,10 +95,7 @@ def read_file(path: str | None, **csv_settings: Any) -> FileRows:
 def read_csv(
     path: Path, *, separator: str | None, encoding: str | None, missing: Sequence[str | int | float]
 ) -> FileRows:
-    """The columns of a CSV file, all of them text.
-
-    `missing` are the words that stand for missing values; a number among them stands for all equal ones.
-    """
+    """The columns of a CSV file, all of them text; a number among the words for `missing` values is all equal ones."""
     text, encoding = decoded(path.read_bytes(), encoding)
     separator = separator or find_separator(text)
     header, rows, left_out = read_lines(text, separator)
@@ -124,7 +118,7 @@ def read_csv(
         left_out.append(f"{counted(len(header) - len(columns), 'column')} without a name and without a value")
     sign = sign_name(separator)
     shown_sign = f"{separator} ({sign})" if separator.isprintable() and separator not in (" ", sign) else sign
-    form = f"{size_of(rows, columns)}, separated by {shown_sign}, encoding {encoding}"
+    form = f"{_size_of(rows, columns)}, separated by {shown_sign}, encoding {encoding}"
     return FileRows(pd.DataFrame(columns), form, counts, tuple(left_out))
 
 
@@ -163,11 +157,9 @@ def find_separator(text: str) -> str:
 
 
 def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], list[str]]:
-    """The header, the fields of each other line, and what is left out, in words; lines of other widths are refused.
-
-    If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
-    """
+    """The header, the fields of each other line, and what is left out, in words; lines of other widths are refused."""
     csv.field_size_limit(2**31 - 1)  # characters, the most that the csv module takes
+    # If any quoted field follows blanks, blanks after all separators are skipped; otherwise they belong to the field.
     skips = separator != " " and re.search(f'{re.escape(separator)} +"', text) is not None
     if skips:  # unless this stands within a quoted field
         fields_as_they_are = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -191,12 +183,11 @@ def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], l
     if rows and all(len(fields) == len(header) + 1 and not fields[-1].strip() for _, fields in rows):
         left_out.append("what follows the last separator of each line, which is empty everywhere")
         rows = [(line, fields[:-1]) for line, fields in rows]
-    check_widths(rows, width=len(header), separator=separator)
+    _check_widths(rows, width=len(header), separator=separator)
     return header, [fields for _, fields in rows], left_out
 
 
-def check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator: str) -> None:
-    """Refuse lines with more or fewer fields than the header."""
+def _check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separator: str) -> None:
     if unlike := [(line, len(fields)) for line, fields in rows if len(fields) != width]:
         line, found = unlike[0]
         has_row_names = len(unlike) == len(rows) and {num for _, num in unlike} == {width + 1}
@@ -236,7 +227,7 @@ def from_frame(frame: pd.DataFrame) -> FileRows:
     texts = {name for name in names if infer_dtype(frame[name], skipna=True) in ("string", "categorical")}
     read = pd.DataFrame({name: text_or_numbers(values) for name, values in frame.items()}, columns=pd.Index(names))
     missing = {name: int(number) for name, number in read.isna().sum().items() if number}
-    return FileRows(read, f"{size_of(read, names)}, Parquet", {"null": missing} if missing else {}, left_out, texts)
+    return FileRows(read, f"{_size_of(read, names)}, Parquet", {"null": missing} if missing else {}, left_out, texts)
 
 
 def text_or_numbers(values: pd.Series) -> pd.Series:
@@ -248,6 +239,5 @@ def text_or_numbers(values: pd.Series) -> pd.Series:
     return values
 
 
-def size_of(rows: Sequence[Any] | pd.DataFrame, columns: Collection[str]) -> str:
-    """The size of a table in words."""
+def _size_of(rows: Sequence[Any] | pd.DataFrame, columns: Collection[str]) -> str:
     return f"{counted(f'{len(rows):,}', 'row')} of {counted(len(columns), 'column')}"

@@ -22,15 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from collapsar.cases.tables.columns import (
-    boundary_adherence,
-    column_shape,
-    mean_of,
-    missing_similarity,
-    num_categories_dropped,
-    pair_scores,
-    share_outside,
-)
+from collapsar.cases.tables import columns as by_column
 from collapsar.cases.tables.names import Typed, find_name
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.data.real_data import RowFormat
@@ -79,16 +71,17 @@ def columns(comparison: Comparison) -> dict[str, float]:
         return {}
     real, rows = comparison.real.rows, comparison.rows
     sides = {each: {"real": real[each.name], "synthetic": rows[each.name]} for each in table.columns}
-    shapes = {each.name: column_shape(each, **both) for each, both in sides.items()}
-    dropped = {each.name: num_categories_dropped(each, **both) for each, both in sides.items() if not each.is_number}
-    adherence = [boundary_adherence(each, rows[each.name]) for each in table.columns if each.is_number]
-    missing = [missing_similarity(**both) for each, both in sides.items() if each.may_be_missing]
+    shapes = {each.name: by_column.column_shape(each, **both) for each, both in sides.items()}
+    categories = {each: both for each, both in sides.items() if not each.is_number}
+    dropped = {each.name: by_column.num_categories_dropped(each, **both) for each, both in categories.items()}
+    adherence = [by_column.boundary_adherence(each, rows[each.name]) for each in table.columns if each.is_number]
+    missing = [by_column.missing_similarity(**both) for each, both in sides.items() if each.may_be_missing]
     keys = safe_names(shapes)
     return {
-        "column_shapes": mean_of(np.array([*shapes.values()])),
-        "boundary_adherence": mean_of(np.array(adherence)),
-        "rows_outside": share_outside(table.columns, rows),
-        "missing_similarity": mean_of(np.array(missing)),
+        "column_shapes": by_column.mean_of(np.array([*shapes.values()])),
+        "boundary_adherence": by_column.mean_of(np.array(adherence)),
+        "rows_outside": by_column.share_outside(table.columns, rows),
+        "missing_similarity": by_column.mean_of(np.array(missing)),
         **({"categories_dropped": float(sum(dropped.values()))} if dropped else {}),
         **{f"column/{key}/column_shape": shapes[name] for name, key in keys.items()},
         **{f"column/{key}/categories_dropped": float(dropped[name]) for name, key in keys.items() if name in dropped},
@@ -100,7 +93,7 @@ def pairs(comparison: Comparison) -> dict[str, float]:
     table = comparison.real.table
     if not isinstance(table, Table):
         return {}
-    return pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
+    return by_column.pair_scores(table.columns, real=comparison.real.rows, synthetic=comparison.rows)
 
 
 def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
@@ -124,7 +117,7 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
         by_name = {column.name: column for column in table.columns}
         column = by_name[find_name(SUBGROUP, task.subgroup, by_name)]
         groups = row_groups(column, comparison.real.rows[column.name])
-        values |= scores_by_group(groups, boosted, classes=classes)
+        values |= _scores_by_group(groups, boosted, classes=classes)
     linear_scores = scores_of(linear)
     return values | {f"downstream_{name}_linear": linear_scores[name] for name in LINEAR_SCORES}
 
@@ -137,10 +130,9 @@ def labelled(table: Table, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     return np.delete(values.double().numpy(), table.target_column.block, axis=1), classes.numpy()
 
 
-def scores_by_group(
+def _scores_by_group(
     groups: Mapping[str, np.ndarray], probabilities: np.ndarray, *, classes: np.ndarray
 ) -> dict[str, float]:
-    """AUC of each group of held-out rows, and the lowest of them."""
     areas = {
         f"group/{key}/downstream_auc": area_under_curve(probabilities[groups[name]], classes=classes[groups[name]])
         for name, key in safe_names(groups).items()

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 
 from collapsar.errors import UsageError, printable
 
-Typed = str | int | float | bool
-"""A column's name after Hydra has read it from a setting without quotes."""
-
+Typed = str | int | float | bool  # a column's name after Hydra has read it from a setting without quotes
 WHOLE = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)")
 SAFE = re.compile(r"[A-Za-z_][A-Za-z0-9_./%+-]*(?: [A-Za-z0-9_./%+-]+)*")
 READ_OTHERWISE = ("true", "false", "null", "nan", "inf")
@@ -17,13 +15,6 @@ READ_OTHERWISE = ("true", "false", "null", "nan", "inf")
 def shown(name: object) -> str:
     """A column's name on one line."""
     return printable(str(name))
-
-
-def some(words: Iterable[object], *, most: int = 6, between: str = ", ") -> str:
-    """The first few words on one line, and how many more there are."""
-    texts = [shown(word) for word in words]
-    rest = [f"{len(texts) - most} more"] if len(texts) > most else []
-    return between.join([*texts[:most], *rest])
 
 
 def column_error(name: object, problem: str, *ways: str) -> UsageError:

@@ -1,6 +1,7 @@
-"""Numbers as text: how a file writes them, and which of its columns they are, judged over all values of a column.
+"""Numbers as text, and the kinds of columns, both judged over all values of a column.
 
-A number is the nearest float64; a column of whole numbers that would lose digits is refused.
+A number is the nearest float64; a column of whole numbers that would lose digits is refused. The kind of a column is
+guessed unless the user sets it.
 """
 
 import re
@@ -8,19 +9,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from functools import cached_property
+from numbers import Real
+from typing import Any, cast, get_args
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_integer_dtype
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
-from collapsar.cases.tables.names import column_error, shown, some, type_override
-from collapsar.cases.tables.schema import LARGEST_COUNT
+from collapsar.cases.tables.names import column_error, shown, type_override
+from collapsar.cases.tables.schema import LARGEST_COUNT, Kind
+from collapsar.data.sources.pictures import listed
 from collapsar.errors import UsageError, printable
 from collapsar.records.words import counted
 
 THOUSANDS_SIGNS = (",", ".", "'", " ", "\u00a0", "\u202f", "\u2009", "\u2019")
 PADDED = re.compile(r"\s*[+-]?0[0-9]")  # a number that begins with an extra zero, as codes do: 007
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])  # an exponent beyond these gives NaN
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LARGEST = 1e60  # a larger number could overflow float64 in products of sums of squares
 SIGN_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe", " ": "space", ".": "point", "'": "apostrophe"}
 
 
@@ -106,7 +112,7 @@ def find_numbers(
         if distinct is None:
             is_whole = kind is None and is_integer_dtype(values)
             if is_whole and len(beyond := values[~values.between(-LARGEST_COUNT, LARGEST_COUNT)]):
-                raise beyond_counts(name, str(beyond.iloc[0]))
+                raise _beyond_counts(name, str(beyond.iloc[0]))
         elif not may_be_numbers.get(name):
             notes += look_alikes(name, distinct)
         elif unread := signs.unread(distinct):
@@ -159,7 +165,7 @@ def nearly_numbers(values: pd.Series, unread: Collection[str]) -> str:
     num_unread = int(values.isin(unread).sum())
     if 2 * num_unread > values.count():
         return ""
-    words = f"{some(unread, most=3)} ({counted(num_unread, 'row')})"
+    words = f"{listed(unread, most=3)} ({counted(num_unread, 'row')})"
     return f"is text: {words} is no number; if it stands for nothing, add it to data.missing"
 
 
@@ -180,7 +186,7 @@ def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[
     if lost := [place for place, text in enumerate(plain) if not is_held(text)]:
         example, are_whole = distinct[lost[0]].strip(), (numbers == np.rint(numbers)).all()
         if kind is None and are_whole and (np.abs(numbers[lost]) > LARGEST_COUNT).any():
-            raise beyond_counts(name, example)
+            raise _beyond_counts(name, example)
         notes.append(f"{shown(name)}: {example} and {len(lost) - 1} other numbers are rounded to float64")
     if padded := [place for place, text in enumerate(distinct) if PADDED.match(text)]:
         code, number = distinct[padded[0]].strip(), numbers[padded[0]]
@@ -188,7 +194,78 @@ def read_numbers(values: pd.Series, *, signs: Signs, kind: str | None) -> tuple[
     return pd.Series(np.append(numbers, np.nan)[values.cat.codes]), notes
 
 
-def beyond_counts(name: str, example: str) -> UsageError:
-    """The error for a column of whole numbers that float64 rounds."""
+def _beyond_counts(name: str, example: str) -> UsageError:
     what = f"holds whole numbers that float64 rounds, such as {example}, beyond 2**53"
     return column_error(name, what, type_override(name, "category"))
+
+
+def find_kinds(frame: pd.DataFrame, *, given: Mapping[str, str]) -> dict[str, Kind]:
+    """The kind of every column, in their order.
+
+    A guess is `category` for text, for true and false, and for numbers of at most two values; `count` for whole numbers
+    from 0 up; else `continuous`. A column that does not fit its kind, or holds dates, bytes or lists, is refused.
+    """
+    kinds: dict[str, Kind] = {}
+    for name, column in frame.items():
+        values = column.dropna()
+        if not len(values):
+            raise column_error(name, "has no value in any row")
+        if unfit := [one for one in set(map(type, values)) if not issubclass(one, str | bool | np.bool_ | Real)]:
+            example = shown(next(value for value in values if isinstance(value, unfit[0])))[:60]
+            what = f"holds {example}, which is neither a number nor text"
+            raise column_error(name, what, "write numbers or text in the file")
+        if given.get(name, KINDS[0]) not in KINDS:
+            raise UsageError(f"data.types.{shown(name)} must be one of {', '.join(KINDS)}: got {given[name]}")
+        kinds[name] = cast(Kind, given[name]) if name in given else guess(values)
+        if kinds[name] != "category":
+            check_numbers(name, values, kind=kinds[name])
+    return kinds
+
+
+def guess(values: pd.Series) -> Kind:
+    """The kind of a column with these values, none of them missing."""
+    if not is_numeric_dtype(values) or is_bool_dtype(values) or values.nunique() <= 2:
+        return "category"
+    return "count" if are_counts(values.to_numpy(dtype=np.float64)) else "continuous"
+
+
+def are_counts(numbers: np.ndarray) -> bool:
+    """Whether all are whole numbers from 0 up that float64 distinguishes from their neighbours."""
+    return bool((numbers >= 0).all() and (numbers == np.rint(numbers)).all() and (numbers <= LARGEST_COUNT).all())
+
+
+def check_numbers(name: str, values: pd.Series, *, kind: Kind) -> None:
+    """Refuse values, none of them missing, that are no numbers of this kind."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if not np.isfinite(numbers).all():
+        bad = shown(values[~np.isfinite(numbers)].iloc[0])
+        raise column_error(name, f"must hold finite numbers to be {kind}: got {bad}", "set data.types otherwise")
+    if np.abs(numbers).max() > LARGEST:
+        what = f"holds {values.iloc[np.abs(numbers).argmax()]}, and numbers may be at most {LARGEST:g} in size"
+        raise column_error(name, what, "write it in other units")
+    if kind == "count" and not are_counts(numbers):
+        what = "must hold whole numbers from 0 up to 2**53 to be a count"
+        raise column_error(name, what, f"set {type_override(name, 'continuous')}")
+
+
+def typed(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> pd.DataFrame:
+    """The columns of these kinds, categories as strings and counts as integers: the types that a table decodes to."""
+    return pd.DataFrame({name: as_kind(frame[name].reset_index(drop=True), kind) for name, kind in kinds.items()})
+
+
+def as_kind(values: "pd.Series[object]", kind: Kind) -> "pd.Series[object]":
+    """A column converted to its kind."""
+    if kind == "category":
+        name: Any = category_name
+        if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf":  # few different numbers in many rows
+            name = {number: category_name(number) for number in values.dropna().unique().tolist()}
+        return values.map(name, na_action="ignore").astype(object).where(values.notna(), None)
+    if kind == "continuous":
+        return pd.to_numeric(values).astype(np.float64)
+    whole = pd.to_numeric(values).astype("Float64").round().astype("Int64")
+    return whole if whole.isna().any() else whole.astype(np.int64)
+
+
+def category_name(value: object) -> str:
+    """A category as a string; whole floats without a point, as 0 and 1 are floats if a value is missing."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -19,7 +19,7 @@ from scipy.special import ndtr, ndtri
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from collapsar.cases.tables.names import column_error
+from collapsar.cases.tables.names import column_error, shown
 from collapsar.data.real_data import RowFormat
 
 Kind = Literal["continuous", "count", "category"]
@@ -197,3 +197,47 @@ class Table(RowFormat):
     def _numbers(self, column: Column, scaled: Float[Tensor, " sample"]) -> np.ndarray:
         numbers = self.scales[column.name].inverse_transform(scaled[:, None].numpy().astype(np.float64))[:, 0]
         return np.rint(numbers).clip(-LARGEST_COUNT, LARGEST_COUNT) if column.kind == "count" else numbers
+
+
+def fit_table(
+    frame: pd.DataFrame,
+    *,
+    train: np.ndarray,
+    kinds: Mapping[str, Kind],
+    target: str,
+    scale: ScaleName,
+    threshold: float | None = None,
+) -> Table:
+    """The schema and encoder of a frame, which holds all rows, its categories as strings (`typed`).
+
+    `train` are the positions of the training rows, which set scales and ranges. Categories, and which columns may have
+    missing values, come from all rows. The columns are encoded in the order of `kinds`.
+    """
+    columns, scales, start = [], {}, 0
+    for name, kind in kinds.items():
+        is_missing = bool(frame[name].isna().any())
+        ends: tuple[float | None, float | None] = (None, None)
+        categories = tuple(sorted(frame[name].dropna().unique())) if kind == "category" else ()
+        if kind != "category":
+            numbers = frame[name].iloc[train].dropna().to_numpy(dtype=np.float64)
+            if not len(numbers):
+                raise column_error(name, f"has no value in the {len(train)} training rows", "set data.test_fraction")
+            scales[name], ends = fit_scale(scale, numbers), (float(numbers.min()), float(numbers.max()))
+        stop = start + (len(categories) or 1) + is_missing
+        columns.append(Column(name, kind, start, stop, categories, *ends, may_be_missing=is_missing))
+        start = stop
+    return Table(tuple(columns), target, scales, threshold)
+
+
+def encoding_notes(frame: pd.DataFrame, values: Vectors, *, table: Table, train: np.ndarray) -> list[str]:
+    """Notes on numbers that are encoded alike, and on columns without a value in one part; `values` are the rows."""
+    notes, rows = [], table.decode(values)
+    is_train = np.isin(np.arange(len(frame)), train)
+    for column in table.columns:
+        name, own = shown(column.name), frame[column.name]
+        for part, chosen in {"training": is_train, "held-out": ~is_train}.items():
+            if own[chosen].isna().all():
+                notes.append(f"{name} has no value in the {part} rows")
+        if column.is_number and (num_merged := own.nunique() - rows[column.name].nunique()):
+            notes.append(f"{name}: {num_merged} of {own.nunique()} different numbers are encoded like another one")
+    return notes

@@ -22,28 +22,23 @@ from statsmodels.datasets import randhie
 
 from collapsar.cases.tables.columns import table_picture
 from collapsar.cases.tables.csv_file import read_file
-from collapsar.cases.tables.fitting import as_kind, check_numbers, find_kinds, fit_table, typed
-from collapsar.cases.tables.names import shown, some
-from collapsar.cases.tables.numerals import find_numbers
-from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table
+from collapsar.cases.tables.names import shown
+from collapsar.cases.tables.numerals import as_kind, check_numbers, find_kinds, find_numbers, typed
+from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table, fit_table
 from collapsar.data.real_data import RealData, Sizes, Source
-from collapsar.data.sources.real import subset_size
+from collapsar.data.sources.pictures import listed
+from collapsar.data.sources.real import stratified_indices, subset_size
 from collapsar.errors import UsageError
 from collapsar.records.recipes import flattened, with_arguments
 from collapsar.samples import Samples
 
-split = partial(train_test_split, random_state=0)
 logger = logging.getLogger(__name__)
 
 
 class TableSource(Source, ABC):
-    """Rows that are the same in every run; a stratified training subset leaves the other training rows as the reserve.
+    """Rows that are the same in every run; a stratified training subset leaves the other training rows as reserve."""
 
-    `num_train` counts the rows of the subset (below 1: their share; null: all). `threshold` splits a target of numbers
-    into two classes. A subclass sets the attributes before it calls this constructor.
-    """
-
-    target: str
+    target: str  # this and the next ones are set before the constructor is called
     num_available: int  # training rows, with those of the reserve
     num_test: int
     num_classes: int = 2
@@ -55,9 +50,9 @@ class TableSource(Source, ABC):
         self,
         *,
         sample_shape: list[int],
-        num_train: int | float | None,
+        num_train: int | float | None,  # rows of the training subset; below 1: their share; null: all
         scale: ScaleName,
-        threshold: int | float | None = None,
+        threshold: int | float | None = None,  # splits a target of numbers into two classes
     ) -> None:
         size = subset_size(num_train, num_available=self.num_available, num_classes=max(1, self.num_classes))
         sizes = Sizes(size, self.num_test, self.num_available - size)
@@ -81,9 +76,8 @@ class TableSource(Source, ABC):
         real = RealData(training, held_out, self.num_classes, table=table, picture=partial(table_picture, table))
         if not self.sizes.reserve:
             return real
-        strata = None if training.labels is None else training.labels.numpy()
-        chosen, rest = split(np.arange(len(train)), train_size=self.sizes.train, stratify=strata)
-        return replace(real, train=training[torch.from_numpy(chosen)], reserve=training[torch.from_numpy(rest)])
+        chosen, rest = stratified_indices(training, size=self.sizes.train)
+        return replace(real, train=training[chosen], reserve=training[rest])
 
     @cached_property
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:
@@ -93,7 +87,8 @@ class TableSource(Source, ABC):
         strata = frame[target]
         if kinds[target] != "category":
             strata = None if threshold is None else strata > threshold
-        train, test = split(np.arange(len(frame)), test_size=self.sizes.test, stratify=strata)
+        rows = np.arange(len(frame))
+        train, test = train_test_split(rows, test_size=self.sizes.test, stratify=strata, random_state=0)
         table = fit_table(frame, train=train, kinds=kinds, target=target, scale=self.scale, threshold=threshold)
         values = table.encode(frame)
         return table, Samples(values, table.classes(values)), train, test
@@ -104,9 +99,11 @@ class TableSource(Source, ABC):
         kinds = {column.name: column.kind for column in table.columns}
         rows = read_file(str(path), **self.csv_settings).frame
         if lacking := [name for name in kinds if name not in rows]:
-            raise UsageError(f"{file} lacks the columns {some(lacking)}: it must have those of the real table")
+            raise UsageError(
+                f"{file} lacks the columns {listed(lacking, most=6)}: it must have those of the real table"
+            )
         if others := [name for name in rows if name not in kinds]:
-            logger.info("%s: columns left out that the real table does not use: %s", file, some(others))
+            logger.info("%s: columns left out that the real table does not use: %s", file, listed(others, most=6))
         frame, _ = find_numbers(rows[list(kinds)], *self.signs, given=kinds, max_categories=len(rows))
         for column in table.columns:
             frame[column.name] = known_values(column, frame[column.name], cells=rows[column.name], file=file)
@@ -133,15 +130,11 @@ class BreastCancer(TableSource):
 
 
 class HealthInsurance(TableSource):
-    """20,190 person-years of the RAND health insurance experiment (Cameron & Trivedi 2005, section 20.3).
-
-    The target is the number of visits to a doctor in that year. With threshold 0, class 1 has been to a doctor (69 %);
-    with 5, it is a heavy user (15 %).
-    """
+    """20,190 person-years of the RAND health insurance experiment (Cameron & Trivedi 2005, section 20.3)."""
 
     name = "health_insurance"
     num_available, num_test = 16_152, 4_038
-    target = "mdvis"
+    target = "mdvis"  # visits to a doctor in that year: above 0 for 69 %; above 5, for heavy users, for 15 %
     given_kinds: Mapping[str, Kind] = {"lncoins": "category"}  # five plans, by their rate of coinsurance
 
     def __init__(
@@ -157,10 +150,7 @@ class HealthInsurance(TableSource):
 
 
 class AidsTrial(TableSource):
-    """2,139 patients of the trial ACTG 175, and whether the disease got worse (Hammer et al. 1996); from lifelines.
-
-    Left out are row and patient numbers, the days until the outcome, and a constant column.
-    """
+    """2,139 patients of the trial ACTG 175, and whether the disease got worse (Hammer et al. 1996); from lifelines."""
 
     name = "aids_trial"
     num_available, num_test = 1_711, 428
@@ -170,7 +160,7 @@ class AidsTrial(TableSource):
     def read_frame(self) -> pd.DataFrame:
         folder = folder_of("lifelines", data=self.name)
         patients = pd.read_csv(folder / "datasets" / "ACTG175.csv", index_col=0)
-        return patients.drop(columns=["pidnum", "days", "zprior"])
+        return patients.drop(columns=["pidnum", "days", "zprior"])  # number, days until the outcome, a constant
 
 
 class CreditDefault(TableSource):

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 
 from collapsar.cases.tables.csv_file import read_file
-from collapsar.cases.tables.fitting import KINDS, encoding_notes, find_kinds, typed
-from collapsar.cases.tables.names import Typed, column_error, find_name, shown, some, type_override
-from collapsar.cases.tables.numerals import find_numbers, sign
-from collapsar.cases.tables.schema import Kind, ScaleName
+from collapsar.cases.tables.names import Typed, column_error, find_name, shown, type_override
+from collapsar.cases.tables.numerals import KINDS, find_kinds, find_numbers, sign, typed
+from collapsar.cases.tables.schema import Kind, ScaleName, encoding_notes
 from collapsar.cases.tables.sources import TableSource
+from collapsar.data.sources.pictures import listed
 from collapsar.errors import UsageError, check_fraction, check_positive, printable
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class TableFile(TableSource):
         if sample_shape not in (None, self.sample_shape):
             raise UsageError(f"data.sample_shape must be {self.sample_shape}, or null: got {sample_shape}")
         notes += encoding_notes(frame, everything.values, table=table, train=train)
-        understood = [some(notes, most=8, between="; ")] if notes else []
+        understood = [listed(notes, most=8, between="; ")] if notes else []
         for line in (*rows.lines(), *understood, describe(kinds, target=self.target, num_classes=self.num_classes)):
             logger.info("%s: %s", printable(str(path)), line)
 

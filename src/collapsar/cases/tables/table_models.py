@@ -26,9 +26,7 @@ from collapsar.models.shapes import Labels, Latents, PerSample, Rows, Scalar
 from collapsar.models.vae.vae import VariationalModel
 from collapsar.models.vae.vae_bodies import linear_layers
 
-Block = Sequence[Any]
-"""Kind (`number`, `flag` or `choice`), start and stop in the vector."""
-
+Block = Sequence[Any]  # kind (`number`, `flag` or `choice`), start and stop in the vector
 NORMALISER = 0.5 * log(2 * pi)
 SMALLEST_UNIFORM = 1e-10  # keeps log(-log(uniform)) finite
 SMALLEST_LOG_SD = log(0.01)  # of a number: in a constant column it would fall without bound

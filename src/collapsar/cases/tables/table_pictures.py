@@ -32,8 +32,7 @@ class ColumnPicture:
     moved: float  # total variation distance of the last histogram from the real one, in percent
 
 
-Shade = tuple[str, float, str]
-"""Cells of a heat map that have one colour: `over` above 0 or `under`, its strength in [0, 1], and their path."""
+Shade = tuple[str, float, str]  # cells of one colour: `over` above 0 or `under`, its strength in [0, 1], their path
 
 
 @dataclass(frozen=True, kw_only=True)

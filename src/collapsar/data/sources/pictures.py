@@ -9,7 +9,7 @@ import pickle
 import re
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -237,10 +237,11 @@ def _first_line(error: Exception) -> str:
     return printable((str(error) or type(error).__name__).splitlines()[0])
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = [f"{len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
-    return printable(", ".join([*names[:MOST_NAMED], *more]) or "none")
+def listed(names: Iterable[object], *, most: int = MOST_NAMED, between: str = ", ") -> str:
+    """The first few names on one line, and how many more there are."""
+    texts = [printable(str(name)) for name in names]
+    more = [f"{len(texts) - most} more"] if len(texts) > most else []
+    return between.join([*texts[:most], *more]) if texts else "none"
 
 
 def _class_order(name: str) -> tuple[int | float, str]:

@@ -217,10 +217,9 @@ def subset_size(num_train: int | float | None, *, num_available: int, num_classe
 
 
 def stratified_indices(samples: Samples, *, size: int) -> tuple[Int64[Tensor, " chosen"], Int64[Tensor, " rest"]]:
-    """Split into `size` samples, with the classes in their own proportions, and the rest; the same in every run."""
-    assert samples.labels is not None, "real images are labelled"
+    """Split into `size` samples, with any classes in their own proportions, and the rest; the same in every run."""
     from sklearn.model_selection import train_test_split
 
-    indices = np.arange(len(samples))
-    chosen, rest = train_test_split(indices, train_size=size, stratify=samples.labels.numpy(), random_state=0)
+    indices, strata = np.arange(len(samples)), None if samples.labels is None else samples.labels.numpy()
+    chosen, rest = train_test_split(indices, train_size=size, stratify=strata, random_state=0)
     return torch.from_numpy(chosen), torch.from_numpy(rest)

@@ -53,10 +53,7 @@ def find_members(
     synthetic_radii: Float64[Tensor, " synthetic"],
     clip_radius: float,
 ) -> Membership:
-    """Count which samples lie in which closed balls, in one pass over all pairs.
-
-    Clipped balls are the real ones with radii cut at `clip_radius`.
-    """
+    """Count which samples lie in which closed balls; clipped balls are real ones with radii cut at `clip_radius`."""
     frame = make_frame(real, synthetic)
     order = synthetic_radii.argsort(stable=True)  # balls of similar size share a group, so that few groups reach far
     surfaces = torch.zeros(pad_to_groups(len(order)), dtype=torch.float64, device=real.device)
@@ -97,18 +94,14 @@ class _Pairs:
 
 @dataclass(frozen=True)
 class _Balls:
-    """Queries and references with the squared radii of their balls (`limits`, `surfaces`), in units of the frame.
-
-    `per_query` and `per_reference` count the pairs within three limits: the query's ball, its clipped ball, and the
-    reference's ball.
-    """
+    """Queries and references with the squared radii of their balls (`limits`, `surfaces`), in units of the frame."""
 
     queries: Float[Tensor, "query feature"]
     references: Float[Tensor, "reference feature"]
     unit: float
     limits: Float64[Tensor, "ball query"]
     surfaces: Float64[Tensor, " padded"]
-    per_query: Int64[Tensor, "limit query"]
+    per_query: Int64[Tensor, "limit query"]  # pairs within the query's ball, its clipped ball, the reference's ball
     per_reference: Int64[Tensor, "limit padded"]
 
     def count_hits(self, strip: Strip) -> Bool[Tensor, " place"]:
@@ -172,15 +165,13 @@ class _Balls:
         return in_doubt
 
     def _compare_exactly(self, strip: Strip, pairs: _Pairs) -> Bool[Tensor, "limit pair"]:
-        """Which limits the pairs lie within by their distance in float64; a tie is inside.
-
-        The tolerance is relative to |x| + |y|, because the features themselves are rounded relative to their size.
-        """
+        """Which limits the pairs lie within by their distance in float64; a tie is inside."""
         exact = torch.empty_like(pairs.values, dtype=torch.float64)
         for some in torch.arange(len(exact), device=exact.device).split(count_at_once(self.queries.shape[1])):
             queries = self.queries[strip.queries[pairs.places[some]]].double()
             differences = queries.sub_(self.references[pairs.references[some]]).div_(self.unit)
             exact[some] = torch.linalg.vector_norm(differences, dim=1)
+        # The tolerance is relative to |x| + |y|, because the features themselves are rounded relative to their size.
         slack = (pairs.errors.double() / torch.finfo(strip.dtype).eps).sqrt_().mul_(torch.finfo(torch.float64).eps)
         return exact - slack <= self._find_limits(strip, pairs).sqrt_()
 

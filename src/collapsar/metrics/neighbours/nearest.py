@@ -32,12 +32,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Tile:
-    """Squared distances of all references to some queries; points at infinity pad the references.
+    """Squared distances of all references to some queries; points at infinity pad the references."""
 
-    The long side comes first: products and minima take half the time that they take when transposed.
-    """
-
-    values: Float[Tensor, "reference query"]  # in units of the frame
+    values: Float[
+        Tensor, "reference query"
+    ]  # in units of the frame; transposed, products and minima take twice the time
     scratch: Float[Tensor, "reference query"]  # free to use
     places: slice  # of the queries in the strip
 

@@ -124,10 +124,7 @@ def tail_recall(members: Membership, *, real: RealSide) -> float:
 
 
 def score_classes(is_hit: Bool[Tensor, " real"], *, real_labels: Labels, num_classes: int) -> dict[int, float]:
-    """Share of hits among the real samples of each class that has some; a lost class hardly moves the share of all.
-
-    Recall takes `is_recalled` of a `Membership` as hits, coverage takes `is_covered`.
-    """
+    """Share of hits (recalled, covered) in each class with real samples; a lost class hardly moves the share of all."""
     check_labels(real_labels, name="real", num_classes=num_classes, num_samples=len(is_hit))
     hits, sizes = (labels.bincount(minlength=num_classes) for labels in (real_labels[is_hit], real_labels))
     shares = (hits.double() / sizes).tolist()
