@@ -198,7 +198,9 @@ class GAN(AdversarialModel):
             critic_width=scaled(critic_width, width_factor),
             wrap=with_spectral_norm if has_spectral_norm else unwrapped,
             generator_layers=Layers(norm=norm or GENERATOR_LAYERS.norm, depth=depth or 0),
-            critic_layers=Layers(norm="none", depth=depth or 0, dropout=dropout or 0, group_size=deviation_group_size),
+            critic_layers=Layers(
+                norm="none", depth=depth or 0, dropout=dropout or 0.0, group_size=deviation_group_size
+            ),
             num_classes=num_classes,
         )
         self.generator = generator
