@@ -351,3 +351,25 @@ def test_collapse_to_one_mode_shows_in_vectors(ring, settings):
     assert metrics["modes_captured"] == 1
     assert metrics["recall"] < 0.2
     assert metrics["trace_ratio"] < 0.01
+
+
+def test_recall_with_other_settings_is_recall_measured_with_them(digits, settings, fresh):
+    """Half of the samples is every second one on both sides."""
+
+    def measured(real, samples, **changes):
+        own = replace(settings, num_batches=0, **changes).prepare(real, has_floor=False)
+        return own.evaluate(drawn(samples), seed=0, generation=0).metrics
+
+    found = measured(digits, fresh[:360], metrics=["support_sensitivity"])
+    for key, num_neighbours in (("recall_3_neighbours", 3), ("recall_10_neighbours", 10)):
+        assert found[key] == measured(digits, fresh[:360], metrics=["support"], num_neighbours=num_neighbours)["recall"]
+    half = replace(digits, test=digits.test[::2])
+    assert found["recall_half_samples"] == measured(half, fresh[:360][::2], metrics=["support"])["recall"]
+    assert found["recall_3_neighbours"] < found["recall_10_neighbours"]
+    assert found["pca/recall_3_neighbours"] <= found["pca/recall_10_neighbours"]
+
+
+def test_too_few_samples_for_other_settings_of_recall_are_refused(settings):
+    asked = replace(settings, metrics=["support_sensitivity"], num_samples=10)
+    with pytest.raises(UsageError, match="support_sensitivity needs more than 10 samples: got 10"):
+        asked.check(num_real=360, sample_shape=[1, 8, 8], num_classes=10)

@@ -178,6 +178,24 @@ def test_a_space_without_labels_that_does_not_agree_leaves_an_arm_undecided(own_
     assert found.order_tau["pca"] < 1
 
 
+def test_recall_with_other_settings_has_a_tau_with_recall(own_copy):
+    """Here 3 neighbours give the order of arms by final recall, 10 the reversed one, and half of the samples none."""
+
+    def add(record):
+        recall = record["metrics"]["recall"]
+        record["metrics"] |= {"recall_3_neighbours": 0.5 * recall, "recall_10_neighbours": 1 - recall}
+
+    assert compared(own_copy).sensitivity == {}
+    for run in own_copy.iterdir():
+        edit_records(run, add)
+    found = compared(own_copy)
+    assert found.sensitivity == {"with 3 neighbours": pytest.approx(1.0), "with 10 neighbours": pytest.approx(-1.0)}
+    assert (
+        "Kendall's tau of the orders of arms by final recall and by recall with 3 neighbours: 1; "
+        "with 10 neighbours: −1." in notes(found)
+    )
+
+
 def test_spaces_that_agree_have_a_tau_of_1(planted):
     assert compared(planted).order_tau == {"pca": pytest.approx(1.0)}
 

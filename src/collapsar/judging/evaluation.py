@@ -101,6 +101,8 @@ class Evaluation:
         got = f"the number of samples: got {{}} for {size} samples"
         if self.num_neighbours >= size:
             raise UsageError(f"evaluation.num_neighbours must be below {got.format(self.num_neighbours)}")
+        if "support_sensitivity" in self.metrics and size <= (fewest := max(10, 2 * self.num_neighbours)):
+            raise UsageError(f"evaluation.metrics: support_sensitivity needs more than {fewest} samples: got {size}")
         if "bins" in self.metrics and self.num_bins > size:
             raise UsageError(f"evaluation.num_bins must be at most {got.format(self.num_bins)}")
 

@@ -27,7 +27,13 @@ from collapsar.metrics.modes import (
     score_bins,
     variance_around_means,
 )
-from collapsar.metrics.neighbours.scores import clipped_scores, score_classes, symmetric_scores, tail_recall
+from collapsar.metrics.neighbours.scores import (
+    clipped_scores,
+    neighbour_scores,
+    score_classes,
+    symmetric_scores,
+    tail_recall,
+)
 from collapsar.samples import Samples
 
 Values = dict[str, float]
@@ -78,6 +84,20 @@ def support_symmetric(comparison: Comparison) -> Values:
 def support_tail(comparison: Comparison) -> Values:
     """tail_recall."""
     return {"tail_recall": tail_recall(comparison.members, real=comparison.real.side)}
+
+
+def support_sensitivity(comparison: Comparison, *, num_neighbours: int) -> Values:
+    """Recall with 3 and with 10 neighbours, and of every second sample: verdicts should not hang on either."""
+    real, drawn = comparison.real.features, comparison.features
+    variants = {
+        "recall_3_neighbours": (real, drawn, 3),
+        "recall_10_neighbours": (real, drawn, 10),
+        "recall_half_samples": (real[::2], drawn[::2], num_neighbours),
+    }
+    return {
+        key: float(neighbour_scores(real=own, synthetic=other, num_neighbours=k).recall)
+        for key, (own, other, k) in variants.items()
+    }
 
 
 def recall_by_class(comparison: Comparison) -> Values:

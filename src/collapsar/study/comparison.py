@@ -25,6 +25,11 @@ from collapsar.study.survival import RecallSurvival, recall_life, recall_surviva
 from collapsar.study.verdicts import Effect, effects
 
 POWER = 0.8
+SENSITIVITY = {  # metrics of the group `support_sensitivity`
+    "with 3 neighbours": "recall_3_neighbours",
+    "with 10 neighbours": "recall_10_neighbours",
+    "of half of the samples": "recall_half_samples",
+}
 UNLABELLED = ("pca", "self_supervised")  # feature spaces that saw no labels; a chain's first one counts
 
 
@@ -70,6 +75,7 @@ class Comparison:
     # Kendall's tau between the orders of arms on the primary outcome in the first feature space and in one that saw no
     # labels, by the name of that space; NaN for a single arm, empty if none was measured
     order_tau: dict[str, float]
+    sensitivity: dict[str, float]  # tau of the orders by final recall and by each of SENSITIVITY that was measured
     below_gate: tuple[Arm, ...]  # arms of which a chain fails the entry gate; with one, verdicts are exploratory
 
 
@@ -135,6 +141,7 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
         arms=tuple(sorted(rows, key=lambda row: -row.deciding.difference.mean)),
         left_out=tuple(arm for arm in compared if arm not in shown),
         order_tau=order_tau,
+        sensitivity=_sensitivity(chains, horizon=horizon),
         below_gate=tuple(arm for arm, is_below in zip(compared, failed, strict=True) if is_below and arm in shown),
     )
 
@@ -184,6 +191,18 @@ def _check_spaces(
         if pairs:
             return {space: float(kendalltau(*zip(*pairs, strict=True)).statistic) if len(pairs) > 1 else math.nan}
     return {}
+
+
+def _sensitivity(chains: Sequence[Sequence[Chain]], *, horizon: int) -> dict[str, float]:
+    """How far the order of arms by final recall is that by recall with other settings; without ties of all arms."""
+
+    def differences(key: str) -> list[float]:
+        base, *others = [by_seed(own, key, horizon=horizon) for own in chains]
+        shared = [[own[seed] - base[seed] for seed in base.keys() & own.keys()] for own in others]
+        return [float(np.mean(own)) if own else math.nan for own in shared]
+
+    orders = {words: kendalltau(differences("recall"), differences(key)) for words, key in SENSITIVITY.items()}
+    return {words: float(order.statistic) for words, order in orders.items() if math.isfinite(order.statistic)}
 
 
 def agreed(effect: Effect, apart: float, *, space: str) -> Effect:

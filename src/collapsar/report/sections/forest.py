@@ -132,6 +132,8 @@ def notes(found: Comparison) -> list[str]:
         for space, tau in found.order_tau.items()
         if math.isfinite(tau)
     ]
+    if taus := [f"{words}: {number_text(tau, num_digits=2)}" for words, tau in found.sensitivity.items()]:
+        texts.append(f"Kendall's tau of the orders of arms by final recall and by recall {'; '.join(taus)}.")
     if not found.order_tau and "recall" in primary:
         texts.append("No feature space that saw no labels was measured, so verdicts rest on one space.")
     if names := [arm.name for arm in found.below_gate]:
