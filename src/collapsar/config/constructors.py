@@ -16,7 +16,8 @@ from hydra.utils import get_method
 from collapsar.errors import UsageError, check_finite
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
-FILLED_IN = {"trainer.precision": "auto", "model.sample_shape": None}  # replaced before the recipe is called, so its type is not checked
+# Replaced before the recipe is called, so their types are not checked: a table says its shape once it is read.
+FILLED_IN = {"trainer.precision": "auto", "model.sample_shape": None}
 LARGEST_WHOLE_NUMBER = 2**63 - 1  # of int64, the widest integer of a tensor
 LARGEST_NUMBER = 1e30  # float32 ends at 3.4e38; this leaves room to multiply
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes: the config sets all arguments
