@@ -106,7 +106,11 @@ def readers_folder(tmp_path_factory):
                 file = folder / named[1]
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(block)
-    source = "from collapsar.data.sources.real import Digits\n\n\nclass MySource(Digits):\n    pass\n"
+    source = (
+        "from collapsar.data.sources.real import Digits\n\n\nclass MySource(Digits):\n"
+        "    def __init__(self, *, sample_shape):\n"
+        "        super().__init__(sample_shape=sample_shape, num_train=None)\n"
+    )
     (folder / "my_module.py").write_text(source)
     photos = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
     np.savez(folder / "photos.npz", images=photos, labels=np.arange(8) % 2)
