@@ -49,4 +49,5 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
         [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+    assert "leaked" not in done.stderr
     assert [line for line in done.stdout.splitlines() if line.endswith("rows")] == ["4 rows"]
