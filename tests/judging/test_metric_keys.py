@@ -116,6 +116,7 @@ def test_the_table_needs_no_torch():
 
 def test_without_samples_shares_are_zero_and_the_area_under_the_curve_is_chance():
     shares = ("precision", "recall", "recall_worst_class", "downstream_accuracy", "downstream_f1")
+    shares += ("recall_3_neighbours", "recall_10_neighbours", "recall_half_samples")
     assert dict(WITHOUT_SAMPLES) == {**dict.fromkeys(shares, 0.0), "downstream_auc": 0.5}
 
 

@@ -26,7 +26,7 @@ def settings(tmp_path_factory):
     """`evaluation=full`, with a spread of every group over batches, and networks trained for an instant."""
     node = OmegaConf.load(CONF / "evaluation" / "standard.yaml")
     node.metrics = OmegaConf.load(CONF / "evaluation" / "full.yaml").metrics
-    node.metrics.append("variance_within_modes")
+    node.metrics.extend(["variance_within_modes", "support_sensitivity"])
     node.batch_metrics = [group for group in node.metrics if group != "downstream"]
     node.spaces.classifier = OmegaConf.load(CONF / "stick" / "digits.yaml")
     node.spaces.self_supervised = OmegaConf.load(CONF / "space" / "self_supervised.yaml")

@@ -45,6 +45,9 @@ def test_a_kind_is_given_by_what_a_message_says_to_type(name):
 
 @MANY
 @given(NAMES)
+@example("0 ")
+@example(" 1_0")
+@example("true ")
 def test_a_name_that_hydra_reads_as_a_number_finds_its_column(name):
     try:
         value = OverridesParser.create().parse_override(f"data.target={name}").value()

@@ -70,9 +70,9 @@ def reads_as(name: str, value: Typed | None) -> bool:
     if isinstance(value, str):
         return name.strip() == value.strip()
     if isinstance(value, bool):
-        return name.lower() == str(value).lower()
+        return name.strip().lower() == str(value).lower()
     try:
-        number = int(name) if WHOLE.fullmatch(name) else float(name)
+        number = int(name) if WHOLE.fullmatch(name.strip()) else float(name)
     except ValueError:
         return False
     return type(number) is type(value) and number == value
