@@ -149,7 +149,7 @@ def make(config: DictConfig) -> Experiment:
 
 
 def instantiated(config: DictConfig) -> Any:
-    """What a configuration makes whose parts were checked against their constructors."""
+    """Make what a configuration describes; `check_part` comes first."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
@@ -172,7 +172,7 @@ def load_plugins(names: Sequence[str]) -> None:
 
 
 def check(config: DictConfig) -> None:
-    """Refuse invalid settings: first those whose checks need no torch, which takes seconds to import."""
+    """Refuse invalid settings. The parts come last, as their constructors import torch, which takes seconds."""
     known = [entry.name for entry in fields(Experiment)]
     for key in config:
         if key not in (*known, "hydra"):

@@ -253,7 +253,7 @@ class Source(ABC):
 
 
 class DrawnSource(Source, ABC):
-    """A source whose truth is known; each set is drawn from it with its own random stream."""
+    """A source that draws each set from a known distribution, with a random stream of its own."""
 
     def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int, seed: int) -> None:
         super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)

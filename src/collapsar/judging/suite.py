@@ -89,14 +89,10 @@ def support_tail(comparison: Comparison) -> Values:
 def support_sensitivity(comparison: Comparison, *, num_neighbours: int) -> Values:
     """Recall with 3 and with 10 neighbours, and of every second sample: verdicts should not hang on either."""
     real, drawn = comparison.real.features, comparison.features
-    variants = {
-        "recall_3_neighbours": (real, drawn, 3),
-        "recall_10_neighbours": (real, drawn, 10),
-        "recall_half_samples": (real[::2], drawn[::2], num_neighbours),
-    }
+    settings = {"3_neighbours": (1, 3), "10_neighbours": (1, 10), "half_samples": (2, num_neighbours)}  # step and k
     return {
-        key: float(neighbour_scores(real=own, synthetic=other, num_neighbours=k).recall)
-        for key, (own, other, k) in variants.items()
+        f"recall_{name}": float(neighbour_scores(real=real[::step], synthetic=drawn[::step], num_neighbours=k).recall)
+        for name, (step, k) in settings.items()
     }
 
 

@@ -34,9 +34,8 @@ class Frame:
 class Tile:
     """Squared distances of all references to some queries; points at infinity pad the references."""
 
-    values: Float[
-        Tensor, "reference query"
-    ]  # in units of the frame; transposed, products and minima take twice the time
+    # In units of the frame; if they were transposed, products and minima would take twice the time.
+    values: Float[Tensor, "reference query"]
     scratch: Float[Tensor, "reference query"]  # free to use
     places: slice  # of the queries in the strip
 
