@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.report.sections.films import stored_images, strip_columns
 from collapsar.study.chains import Chain, read_chains
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from jinja2 import FileSystemLoader
 
-from collapsar.errors import UsageError
-from collapsar.records.words import counted
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.words import counted
 from collapsar.report.sections.curves import chart_content
 from collapsar.report.sections.films import strip_columns
 from collapsar.report.templating import environment

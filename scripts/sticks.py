@@ -24,9 +24,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from collapsar.cases.scenes.scenes import NUM_COMBINATIONS, Scenes
 from collapsar.data.real_data import Factors, Source
 from collapsar.data.sources.real import CIFAR10, MNIST, Digits
+from collapsar.foundations.samples import Samples, to_model_range
 from collapsar.judging.spaces.preprocessing import binomial_blur
 from collapsar.judging.spaces.stick import FOLDER, METADATA_KEY, Architecture, Stick
-from collapsar.samples import Samples, to_model_range
 
 MOMENTUM = 0.9
 WARM_UP = 0.2  # share of the steps in which the learning rate rises

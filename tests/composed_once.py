@@ -12,7 +12,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import DefaultsList, Overrides
 from omegaconf import omegaconf as omegaconf_module
 
-from collapsar.records.settings import config_folder
+from collapsar.foundations.settings import config_folder
 
 MOST_KEPT = 64
 

@@ -105,7 +105,7 @@ def digits():
     from sklearn.model_selection import train_test_split
 
     from collapsar.data.real_data import RealData
-    from collapsar.samples import Samples
+    from collapsar.foundations.samples import Samples
 
     scanned = load_digits()
     images = torch.tensor(scanned.images / 16 * 255).round().to(torch.uint8)[:, None]

@@ -21,9 +21,9 @@ from collapsar.config.composition import config_folder, register
 from collapsar.config.experiment import Experiment
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import TorchvisionSource
-from collapsar.errors import UsageError
-from collapsar.records.settings import recipes
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.settings import recipes
 from tiny_chains import compose_settings
 from tiny_tables import MISSING, settings_of_file
 

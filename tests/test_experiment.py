@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from collapsar.data.pool import Pool
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.foundations.errors import NonFiniteError, UsageError
+from collapsar.foundations.seeding import make_generator
 from collapsar.journal import store as store_module
 from collapsar.journal.store import RunFolder
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
 from collapsar.models.vae.vae import VAE
-from collapsar.seeding import make_generator
 from collapsar.study.chains import read_chains
 from collapsar.training import train as train_module
 from tiny_chains import fail_in

@@ -19,7 +19,7 @@ from collapsar.data.regimes import Regime
 from collapsar.judging.metric_keys import COVERAGE, Metric, MetricKey, add_metric
 from collapsar.models.course import Player
 from collapsar.models.learned import LearnedModel
-from collapsar.samples import to_model_range
+from collapsar.foundations.samples import to_model_range
 
 
 class Blobs(LearnedModel):

@@ -8,8 +8,8 @@ import pytest
 
 from collapsar.config import composition
 from collapsar.config.composition import config_folder
-from collapsar.errors import UsageError
-from collapsar.records.settings import recipes
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import recipes
 from tiny_chains import build_and_run, compose_settings
 
 OF_ONES_OWN = {"table", "images", "images_64"}  # recipes for files that this test does not have

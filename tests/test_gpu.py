@@ -7,10 +7,10 @@ import torch
 
 from collapsar.config import composition
 from collapsar.data.pool import REAL, DeviceCache, Part, Pool
-from collapsar.errors import DeviceMemoryError
+from collapsar.foundations.errors import DeviceMemoryError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import make_generator
 from collapsar.machine.devices import device_seeded, free_bytes
-from collapsar.samples import Samples
-from collapsar.seeding import make_generator
 from collapsar.training import train as train_module
 from collapsar.training.train import train
 from test_experiment import lasting

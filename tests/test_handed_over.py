@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from collapsar.config import composition
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.study.study import read_study
 from tiny_chains import TINY, compose_settings
 from tiny_models import VAE_SETTINGS

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from collapsar.__main__ import help_text
-from collapsar.records.settings import config_folder
+from collapsar.foundations.settings import config_folder
 
 COMMANDS = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
 

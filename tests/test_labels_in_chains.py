@@ -8,11 +8,11 @@ import torch
 
 from collapsar.config import composition
 from collapsar.drawing.selection import Judge, KeepAll, draw
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.settings import binding_settings
 from collapsar.models.bias import UNBIASED
 from collapsar.models.generative import GenerativeModel
-from collapsar.records.settings import binding_settings
-from collapsar.samples import Samples
 from test_levers_in_chains import SHORT
 from tiny_chains import build_and_run, compose_settings, killed_and_whole
 

@@ -3,7 +3,7 @@
 import pytest
 
 from collapsar.config.composition import config_folder
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from tiny_chains import NARROW, TINY, build_and_run, killed_and_whole
 
 LEVERS = sorted(path.stem for path in (config_folder() / "lever").glob("*.yaml"))

@@ -15,7 +15,7 @@ import torch
 from hydra.experimental.callback import Callback
 
 from collapsar.config.experiment import Experiment
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.jobs import failures, multirun
 from collapsar.jobs import job as job_module
 from collapsar.journal.profile import profile_chain

@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from collapsar.config.composition import chain_name, settings
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.jobs.failures import find_usage_error
 from collapsar.judging.spaces.classifier import ClassifierSpace
 from tiny_chains import NARROW, build_and_run, compose_settings

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from collapsar.config.choices import check_levers
 from collapsar.config.composition import config_folder
-from collapsar.errors import UsageError
-from collapsar.records.settings import flatten
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import flatten
 from tiny_chains import NARROW, TINY, build_and_run
 
 GROUPS = ("lever", "cause", "correction")

@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from collapsar.config.choices import typed_choices
 from collapsar.config.composition import build, config_folder, settings
+from collapsar.foundations.chosen import arm_name
+from collapsar.foundations.settings import arm_settings
 from collapsar.jobs.multirun import arm_jobs
-from collapsar.records.chosen import arm_name
-from collapsar.records.settings import arm_settings
 from collapsar.study.arms import find_baseline
 from tiny_chains import compose_settings
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collapsar.errors import UsageError
-from collapsar.files import line_with_checksum
-from collapsar.records.record import GenerationRecord
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import line_with_checksum
+from collapsar.foundations.record import GenerationRecord
 
 RECORD = GenerationRecord(
     generation=3,

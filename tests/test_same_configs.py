@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collapsar.records.settings import config_folder
+from collapsar.foundations.settings import config_folder
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "same_configs.py"
 SETTINGS = {"seed": 0, "model": {"_target_": "collapsar.models.vae.vae.VAE", "width": 32}, "cause": {}, "tags": [1, 2]}

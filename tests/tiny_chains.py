@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from collapsar.config import composition
-from collapsar.records.record import GenerationRecord
+from collapsar.foundations.record import GenerationRecord
 from collapsar.training import train as train_module
 
 TINY = (

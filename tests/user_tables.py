@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from collapsar.cases.tables.table_file import TableFile
-from collapsar.records.settings import config_folder
+from collapsar.foundations.settings import config_folder
 
 SETTINGS = yaml.safe_load((config_folder() / "data" / "table.yaml").read_text())
 SETTINGS.pop("defaults")  # what comes with a table, which is no part of its source

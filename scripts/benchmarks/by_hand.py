@@ -13,12 +13,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import derive_seed, make_generator
 from collapsar.models.course import Losses, Player
 from collapsar.models.learned import LearnedModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
-from collapsar.samples import Samples
-from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.trainer import Recipe
 
 SEED = 0

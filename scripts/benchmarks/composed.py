@@ -11,9 +11,9 @@ from collapsar.config import composition
 from collapsar.config.experiment import Experiment
 from collapsar.data.real_data import Source
 from collapsar.data.sources.real import TorchvisionSource
-from collapsar.errors import UsageError
-from collapsar.records.settings import config_folder
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.settings import config_folder
 from collapsar.training.trainer import Recipe, make_trainer
 
 NUM_RANDOM_IMAGES = 10_000  # a pace needs no more

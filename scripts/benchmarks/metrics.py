@@ -23,7 +23,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.metrics.frechet import compute_moments, frechet_distance_from_moments
 from collapsar.metrics.neighbours.scores import RealSide, count_members, neighbour_scores, prepare_real_side, summarise
 

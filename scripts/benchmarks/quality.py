@@ -15,9 +15,9 @@ from benchmarks.composed import Case, ready_recipe
 from benchmarks.ways import quiet
 from collapsar.config.experiment import Experiment
 from collapsar.data.pool import REAL, Part, Pool
+from collapsar.foundations.seeding import make_generator
 from collapsar.judging.evaluator import Evaluator
 from collapsar.models.generative import GenerativeModel
-from collapsar.seeding import make_generator
 from collapsar.training.train import train
 from collapsar.training.trainer import Recipe
 

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from benchmarks.composed import Case
 from benchmarks.ways import quiet
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import NoTracking
-from collapsar.records.record import GenerationRecord
 
 TRAINED_STEPS, QUICK_STEPS = 40, 5
 QUICK_SAMPLES = 1_000

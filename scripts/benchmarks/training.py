@@ -18,7 +18,7 @@ from benchmarks.processes import Fresh, fresh_processes
 from benchmarks.quality import OLD, SHIPPED, Quality, measure_quality
 from benchmarks.shares import other_seconds
 from benchmarks.ways import WARM_STEPS, WAYS, Pace, Work, describe_work, measure_pace
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 QUALITY_DATA = "mnist"  # what the recipes of version 0.2 are for
 NUM_STEPS, QUICK_STEPS = 200, 15

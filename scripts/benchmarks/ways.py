@@ -36,9 +36,9 @@ from benchmarks.by_hand import (
 )
 from benchmarks.composed import Case, device_of, has_files, precision_of, ready_recipe, training_images
 from collapsar.data.pool import REAL, Part, Pool
+from collapsar.foundations.samples import Samples
 from collapsar.machine.devices import forget_peak_memory, peak_memory_bytes
 from collapsar.models.learned import LearnedModel
-from collapsar.samples import Samples
 from collapsar.training.train import train
 from collapsar.training.trainer import FULL_PRECISION, Recipe
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__version__ = "0.2.0"
+from collapsar.foundations import __version__ as __version__
 
 STUB = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
 HOMES = {name: home for home, name in re.findall(r"^from collapsar\.(\S+) import (\w+)", STUB, flags=re.MULTILINE)}

@@ -14,9 +14,9 @@ from textwrap import fill
 
 import hydra
 
-from collapsar import __version__
 from collapsar.config import composition
 from collapsar.config.command_line import readable_by_hydra
+from collapsar.foundations import __version__
 from collapsar.jobs import failures, multirun
 from collapsar.jobs.job import run_job, sum_up_dry_run
 from collapsar.machine import signals

@@ -25,7 +25,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 from rich.progress import track
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.jobs.failures import Outcome, command_of, failed_jobs
 from collapsar.jobs.multirun import chosen_for, make_console, run_folders
 from collapsar.jobs.processes import ForkContext, Job, Share, shares_here, start_fork_server

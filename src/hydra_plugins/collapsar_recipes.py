@@ -9,7 +9,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from collapsar.records.settings import config_folder, recipes
+from collapsar.foundations.settings import config_folder, recipes
 
 GROUP = "recipe"
 SAME_AS = {"tiny": "small"}  # sizes whose recipes are those of another size

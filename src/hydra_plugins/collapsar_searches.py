@@ -22,7 +22,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.foundations.errors import UsageError, check_not_negative, check_positive
 from collapsar.jobs.multirun import arm_jobs
 
 SEARCH = "search.json"  # of a bisection, in the folder of the multirun, for the page
@@ -202,7 +202,7 @@ class OptunaSweeper(Search):
         from optuna.samplers import TPESampler
         from optuna.trial import TrialState
 
-        from collapsar.seeding import derive_seed
+        from collapsar.foundations.seeding import derive_seed
 
         trials = list(study.get_trials(states=[TrialState.RUNNING]))[:count]
         while len(trials) < count:

@@ -3,7 +3,7 @@
 import pytest
 
 from collapsar.config.composition import build
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from tiny_chains import NARROW, TINY, build_and_run, compose_settings, killed_and_whole, recorded
 
 CHAIN = (*TINY, *NARROW["vae"], "model=vae", "tracking=none", "regime=accumulate", "num_generations=3")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples
 from tiny_chains import NARROW, TINY, build_and_run, killed_and_whole, recorded
 
 CHAIN = (*TINY, *NARROW["vae"], "model=vae", "tracking=none", "num_generations=3")

@@ -8,9 +8,9 @@ from collapsar.data.pool import REAL
 from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Accumulate, FreshReal, Replace
 from collapsar.drawing.selection import Drawn
-from collapsar.errors import NonFiniteError
+from collapsar.foundations.errors import NonFiniteError
+from collapsar.foundations.samples import Samples
 from collapsar.models.analytic.analytic import Gaussian
-from collapsar.samples import Samples
 from collapsar.training.trainer import Training
 
 NUM_REAL, NUM_GENERATIONS = 6, 4

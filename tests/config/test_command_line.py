@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from collapsar.config.command_line import TEXT_SETTINGS, as_typed, readable_by_hydra
 from collapsar.config.constructors import find_target, types_of
-from collapsar.errors import UsageError
-from collapsar.records.settings import config_folder
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import config_folder
 
 
 def read(override, *, may_sweep=False):

@@ -20,12 +20,12 @@ from collapsar.config.composition import (
     settings,
 )
 from collapsar.data.sources.real import Digits
-from collapsar.errors import UsageError
+from collapsar.foundations import settings as settings_module
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import flatten, recipes, whole_recipe
 from collapsar.judging.spaces.classifier import ClassifierSpace
 from collapsar.judging.spaces.pca import PCASpace
 from collapsar.models.vae.vae import VAE
-from collapsar.records import settings as settings_module
-from collapsar.records.settings import flatten, recipes, whole_recipe
 from tiny_chains import compose_settings
 from tiny_tables import MISSING, OF_PACKAGES, overrides_of
 

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from collapsar.config.composition import check, config_folder
 from collapsar.config.constructors import ANY, check_part, options_of, parts
 from collapsar.data.sources.real import Digits
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.library.composing import compose_settings
 
 ADAM, COSINE = "torch.optim.Adam", "torch.optim.lr_scheduler.CosineAnnealingLR"

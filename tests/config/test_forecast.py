@@ -9,7 +9,7 @@ import pytest
 from collapsar.config import forecast
 from collapsar.config.composition import settings
 from collapsar.config.forecast import Forecast, Generation, summary
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.jobs import job
 from tiny_chains import compose_settings
 

@@ -6,8 +6,8 @@ import pytest
 
 from collapsar.config import composition
 from collapsar.config.command_line import OWN_FILES
-from collapsar.errors import UsageError
-from collapsar.records.settings import config_folder, flatten
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import config_folder, flatten
 from tiny_chains import build_and_run, compose_settings
 from user_tables import with_column, write_text
 

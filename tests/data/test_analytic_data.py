@@ -5,7 +5,7 @@ import torch
 
 from collapsar.data.sources.analytic import CategoricalSource, GaussianSource, LinearRegressionSource
 from collapsar.data.sources.modes import Grid, Ring
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 SIZES = {"num_train": 20_000, "num_test": 300, "num_reserve": 400}
 

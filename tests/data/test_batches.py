@@ -14,8 +14,8 @@ from collapsar.config.composition import build
 from collapsar.data import pool as batches_module
 from collapsar.data.pool import REAL, Part, Pool, PoolBatches, PoolInOrder, check_batch_size
 from collapsar.data.regimes import Accumulate
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.training.train import train
 from tiny_chains import compose_settings
 

@@ -8,9 +8,9 @@ from collapsar.data.causes.cause import in_order, labels_of, num_planted, plant_
 from collapsar.data.causes.collected import BiasedSubset, FewSamples, LongTail, MissingClasses, SimplifiedWorld
 from collapsar.data.causes.recorded import Blur, DuplicatedSamples, LabelNoise, PixelNoise
 from collapsar.data.real_data import Factor, Factors, RealData
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
-from collapsar.seeding import make_generator
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import make_generator
 from tiny_chains import compose_settings
 
 NUM_CLASSES, NUM_SAMPLES = 5, 200

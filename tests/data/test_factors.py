@@ -5,7 +5,7 @@ import torch
 from scipy.stats import chisquare
 
 from collapsar.data.real_data import Factor, Factors
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 WORLD = Factors(
     (

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from collapsar.data.sources.images import Images, read_images
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 AS_THEY_ARE = {"image_size": None, "channels": None, "skip_broken": False}
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement
-from collapsar.samples import UNLABELLED, Samples
+from collapsar.foundations.samples import UNLABELLED, Samples
 
 
 def numbered(start, stop, *, origin):

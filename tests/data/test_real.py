@@ -22,7 +22,7 @@ from collapsar.data.sources.real import (
     data_root,
     md5,
 )
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 has_data = pytest.mark.skipif(not os.environ.get("COLLAPSAR_DATA"), reason="COLLAPSAR_DATA names no folder of data")
 

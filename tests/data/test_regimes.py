@@ -27,8 +27,8 @@ from collapsar.data.regimes import (
 )
 from collapsar.data.schedules import Cosine, Linear
 from collapsar.data.weighting import GoldenRatio, Weighted
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.theory.formulas import golden_ratio_weight
 
 

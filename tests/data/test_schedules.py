@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collapsar.data.schedules import Constant, Cosine, Linear, Listed, as_schedule, check_bounds
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 numbers = st.floats(0, 1000, allow_nan=False)
 recipes = st.one_of(  # called in the test: the type checker draws random numbers, which strategies may not

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from collapsar.config.composition import build
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.journal.store import RunFolder
 from tiny_chains import compose_settings
 

@@ -16,14 +16,14 @@ from collapsar.drawing.extrapolation import Extrapolation, extrapolated
 from collapsar.drawing.nearest_mean import NearestMean, means_of
 from collapsar.drawing.partial_samples import PartialSamples, is_redrawn, shuffled_rounds
 from collapsar.drawing.transport import OptimalTransport, barycentres
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.analytic.analytic import Categorical, Gaussian
 from collapsar.models.bias import UNBIASED, TemperedLikelihood
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples
 from tiny_chains import compose_settings
 from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS
 
@@ -349,7 +349,7 @@ def test_images_leave_the_real_ones_further_behind_the_more_is_redrawn(vae):
 
 
 def reference_generator():
-    from collapsar.seeding import make_generator
+    from collapsar.foundations.seeding import make_generator
 
     return make_generator(0, 1, "correction")
 

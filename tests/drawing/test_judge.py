@@ -7,14 +7,14 @@ import torch
 
 from collapsar.config import composition
 from collapsar.drawing.selection import choose_space, make_judge, num_judged_classes
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.judging.spaces import classifier as classifier_module
 from collapsar.judging.spaces.categories import CategorySpace
 from collapsar.judging.spaces.classifier import ClassifierSpace
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.judging.spaces.pca import PCASpace
 from collapsar.judging.spaces.stick import StickSpace
-from collapsar.samples import Samples
 from tiny_chains import compose_settings
 
 IMAGE, VECTOR = (1, 8, 8), (2,)

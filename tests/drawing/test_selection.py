@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from collapsar.drawing.farthest import Farthest, farthest_points
 from collapsar.drawing.rules import Curated, Deduplicated, TopScored, Verified
 from collapsar.drawing.selection import Judge, KeepAll, Selection
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.theory.recursions import curated_shares
 
 CONF = Path(__file__).parents[2] / "conf" / "selection"

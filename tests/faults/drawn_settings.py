@@ -25,7 +25,7 @@ from rich.console import Console
 from collapsar import __main__ as program
 from collapsar.config import composition
 from collapsar.data.real_data import Source
-from collapsar.records.settings import flatten
+from collapsar.foundations.settings import flatten
 from collapsar.report import page  # noqa: F401  imported before the forks
 
 MOST_SECONDS, MOST_BYTES = 90, 12 << 30

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from collapsar.files import line_is_whole
+from collapsar.foundations.files import line_is_whole
 from tiny_chains import recorded
 
 HERE = Path(__file__).parent

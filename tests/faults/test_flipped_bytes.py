@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from tiny_chains import build_and_run, recorded
 
 SHORT = (

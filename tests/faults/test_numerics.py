@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from collapsar.errors import NonFiniteError
+from collapsar.foundations.errors import NonFiniteError
 from collapsar.journal.store import RunFolder
 from collapsar.judging import evaluation
 from collapsar.judging.spaces.base import FittedSpace

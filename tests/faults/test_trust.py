@@ -12,12 +12,12 @@ from planted_code import Planted
 from rich.console import Console
 
 from collapsar.config import composition
-from collapsar.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.settings import read_config
 from collapsar.journal.store import RunFolder
 from collapsar.judging.spaces.base import load_or_compute
 from collapsar.judging.spaces.pretrained import load_weights
 from collapsar.judging.spaces.stick import read_stick
-from collapsar.records.settings import read_config
 from collapsar.report.page import write_report
 from collapsar.report.sections.films import stored_images
 from collapsar.report.tables import report_tables

@@ -8,8 +8,8 @@ import numpy as np
 from collapsar.config.composition import settings
 from collapsar.findings.finding import LAW
 from collapsar.findings.values import REDUCTIONS, Evidence
+from collapsar.foundations.record import GenerationRecord
 from collapsar.library.composing import compose_settings
-from collapsar.records.record import GenerationRecord
 from collapsar.study.chains import Chain
 from collapsar.theory.laws import laws_of
 

@@ -3,10 +3,10 @@
 import pytest
 from planted_chains import configs_of, planted
 
-from collapsar.errors import UsageError
 from collapsar.findings.finding import load_findings
 from collapsar.findings.judge import judge_finding, judge_statistics, judge_values, together
 from collapsar.findings.values import against_itself
+from collapsar.foundations.errors import UsageError
 from collapsar.library.composing import compose_settings
 
 FINDINGS = load_findings()

@@ -4,8 +4,8 @@ import pytest
 import yaml
 from planted_chains import PLAIN
 
-from collapsar.errors import UsageError
 from collapsar.findings.finding import load_finding, load_findings
+from collapsar.foundations.errors import UsageError
 
 STATISTIC = {
     "name": "own",

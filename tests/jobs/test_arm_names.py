@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 
 from collapsar.config import composition
 from collapsar.config.choices import SHARED_VARIABLE
+from collapsar.foundations.chosen import CHOICES, Chosen, chosen_in, in_folder_name, read_chosen, told_apart
 from collapsar.jobs.multirun import arm_jobs
-from collapsar.records.chosen import CHOICES, Chosen, chosen_in, in_folder_name, read_chosen, told_apart
 from collapsar.report.__main__ import main as report
 from collapsar.report.page import write_report
 from wandb_files import read_wandb_file

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from collapsar.config import composition
 from collapsar.config.choices import check_levers, composed_levers
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.jobs.multirun import arm_jobs, count_jobs, is_grid
 
 ARMS_SWEEPER = "hydra_plugins.collapsar_arms.ArmsSweeper"

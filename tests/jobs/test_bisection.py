@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from hydra_plugins.collapsar_searches import BisectionSweeper
 
 INTERVAL = {"low": 0.0, "high": 1.0}

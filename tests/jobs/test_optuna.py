@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.jobs import processes
 from collapsar.jobs.processes import Share, count_cores, shares_here, visible_gpus
 

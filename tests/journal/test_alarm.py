@@ -10,9 +10,9 @@ import pytest
 from hydra.utils import instantiate
 from scipy import stats
 
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.alarm import BeyondFloor, ClassesDropped, LevelsLost, SuddenChange, Trend, measured
 from collapsar.journal.courses import kendall_p
-from collapsar.records.record import GenerationRecord
 from collapsar.training import train as train_module
 from tiny_chains import compose_settings
 

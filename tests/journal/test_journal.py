@@ -15,14 +15,14 @@ from rich.console import Console
 from test_alarm import chain, lose_classes, shipped
 from test_memory import BIG_BYTES, allocate_and_free, needs_a_kernel_that_forgets
 
-from collapsar.errors import NonFiniteError
+from collapsar.foundations.errors import NonFiniteError
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.samples import Samples
 from collapsar.journal import journal as journal_module
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.journal import Journal
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, NoTracking, Tracking
-from collapsar.records.record import GenerationRecord
-from collapsar.samples import Samples
 
 COLLAPSING = {
     "recall": [0.89, 0.82, 0.40, 0.12, 0.10, 0.00],

@@ -5,7 +5,8 @@ from math import inf
 
 import pytest
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.objective import (
     PROFILE_NUMBERS,
     Measured,
@@ -14,7 +15,6 @@ from collapsar.journal.objective import (
     read_objective,
 )
 from collapsar.journal.profile import profile_chain
-from collapsar.records.record import GenerationRecord
 
 FIRST = GenerationRecord(
     generation=0,

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.courses import growth_rate, half_life
 from collapsar.journal.definitions import error_rises
 from collapsar.journal.profile import Profile, profile_chain
-from collapsar.records.record import GenerationRecord
 
 
 def chain(

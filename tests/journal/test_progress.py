@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.alarm import Fired
 from collapsar.journal.live import live_view
 from collapsar.journal.progress import ChainProgress, sparkline
 from collapsar.journal.tracking import ChainTitle
-from collapsar.records.record import GenerationRecord
 
 ALARM = Fired(generation=1, rule="recall_drops", text="recall falls suddenly, from 0.82 to 0.4")
 

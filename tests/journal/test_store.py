@@ -15,15 +15,15 @@ import pytest
 import torch
 from PIL import Image
 
-from collapsar import files as damage
-from collapsar import files as files_module
-from collapsar.errors import UsageError
-from collapsar.files import append_flushed, write_atomically
+from collapsar.foundations import files as damage
+from collapsar.foundations import files as files_module
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import append_flushed, write_atomically
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.settings import FREE_SETTINGS, flatten, is_free, read_config
 from collapsar.journal import store as store_module
 from collapsar.journal.store import RunFolder, image_grid
-from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import FREE_SETTINGS, flatten, is_free, read_config
-from collapsar.samples import Samples
 from test_records import RECORD
 
 CONFIG = {

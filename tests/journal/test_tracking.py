@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 from test_alarm import lose_classes
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.journal import wandb_server
 from collapsar.journal.profile import profile_chain
 from collapsar.journal.rows import HEADLINE, panel_key

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from collapsar.foundations.samples import Samples
 from collapsar.journal import wandb_rows
 from collapsar.journal.rows import TRAINING_AXIS
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import Tracking
 from collapsar.journal.wandb_rows import WandbRows, moving_picture, spaced
-from collapsar.samples import Samples
 from test_records import RECORD
 
 

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from collapsar.cases.tables.numerals import typed
 from collapsar.data.real_data import KnownModes, RealData
+from collapsar.foundations.samples import Samples
 from collapsar.judging.evaluation import measured_groups
-from collapsar.samples import Samples
 from mixed_tables import KINDS, mixed_rows, mixed_table
 
 CONF = Path(__file__).parents[2] / "conf"

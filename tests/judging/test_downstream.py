@@ -8,10 +8,10 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import f1_score
 from sklearn.model_selection import train_test_split
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.judging.downstream import DownstreamTask, score_logits
 from collapsar.judging.spaces.embedders import TrainingBudget
-from collapsar.samples import Samples
 
 CPU = torch.device("cpu")
 TASK = DownstreamTask(

@@ -8,12 +8,12 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from collapsar.config import composition
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.judging import evaluator as evaluator_module
 from collapsar.judging.comparison import choose
 from collapsar.judging.metric_modules import SpaceFeatures
 from collapsar.metrics.frechet import frechet_distance, kernel_distance
-from collapsar.samples import Samples
 from tiny_chains import compose_settings
 
 BRIEF = (

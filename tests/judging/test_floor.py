@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from collapsar.data.real_data import RealData
+from collapsar.foundations.samples import Samples
 from collapsar.judging import evaluator, suite
 from collapsar.judging.comparison import RealReference
 from collapsar.judging.evaluator import describe_floor, load_floor, measure_floor
 from collapsar.judging.metric_keys import METRICS
 from collapsar.judging.spaces.identity import IdentitySpace
-from collapsar.samples import Samples
 
 
 def draw(num_samples, *, seed=0):

@@ -10,9 +10,9 @@ from hydra.utils import instantiate
 from scipy import stats
 
 from collapsar.data.real_data import RealData
+from collapsar.foundations.samples import Samples
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.evaluator import intervals_around
-from collapsar.samples import Samples
 from tiny_chains import compose_settings
 
 

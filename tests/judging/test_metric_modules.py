@@ -15,7 +15,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.wrappers import FeatureShare
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.judging import metric_modules
 from collapsar.judging.comparison import Comparison, RealReference, compare
 from collapsar.judging.metric_modules import (
@@ -31,7 +32,6 @@ from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.judging.spaces.stick import stick_features
 from collapsar.metrics.frechet import frechet_distance
 from collapsar.metrics.neighbours.scores import neighbour_scores, prepare_real_side
-from collapsar.samples import Samples
 
 
 def draw(num_samples, feature_dim, *, seed=0):

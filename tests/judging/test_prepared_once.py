@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from collapsar.data.real_data import StickSplit
+from collapsar.foundations.samples import Samples
 from collapsar.judging import evaluation as evaluation_module
 from collapsar.judging.evaluation import Evaluation, describe
-from collapsar.samples import Samples
 from tiny_chains import recorded
 
 

@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 
 from collapsar.cases.tables.numerals import typed
 from collapsar.data.real_data import KnownModes, RealData
+from collapsar.foundations.samples import Samples
 from collapsar.judging import metric_keys
 from collapsar.judging.metric_keys import METRICS, Metric, MetricKey, bounds_of, find_metric, split_key, title_of
-from collapsar.samples import Samples
 from collapsar.theory.fitted import fitted_values
 from mixed_tables import KINDS, mixed_rows, mixed_table
 from tiny_chains import compose_settings

@@ -12,9 +12,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from collapsar.data.real_data import KnownModes, RealData
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.judging import comparison
-from collapsar.samples import Samples
 
 CONF = Path(__file__).parents[2] / "conf"
 CLASSES = range(10)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from lightning import Trainer
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.seeding import derive_seed
 from collapsar.library.composing import as_overrides, make_model
 from collapsar.library.pools import PoolDataModule
-from collapsar.seeding import derive_seed
 
 SHORT = {"trainer": {"max_steps": 4, "accelerator": "cpu"}}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.library.composing import run
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.machine.choice import Machine, read_machine, restore_machine
 
 HERE = Machine(device="cpu", precision="bf16-mixed", threads=8, evaluated_on="cpu")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from collapsar.errors import DeviceMemoryError
+from collapsar.foundations.errors import DeviceMemoryError
 from collapsar.machine.devices import device_seeded, explain_out_of_memory, has_device, tensor_cores_allowed
 
 CPU = torch.device("cpu")

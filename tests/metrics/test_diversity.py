@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.metrics.modes import diversity_scores, effective_rank, vendi_score
 from collapsar.theory.formulas import log_variance_change
 

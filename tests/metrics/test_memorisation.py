@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.metrics.memorisation import holdout_scores, memorisation_scores, prepare_training_side
 from collapsar.metrics.neighbours import nearest
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.foundations.errors import NonFiniteError, UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.analytic.analytic import Categorical, Gaussian, KernelDensity, LinearRegression, Mixture
 from collapsar.models.bias import ScaledLatents
-from collapsar.samples import Samples
 from collapsar.training.train import fit
 
 

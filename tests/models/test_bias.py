@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from scipy import stats
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.models.bias import (
     UNBIASED,
     Bias,

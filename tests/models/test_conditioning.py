@@ -7,13 +7,13 @@ import torch
 
 from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import UNLABELLED, Samples
 from collapsar.judging.spaces.stick import StickSpace
 from collapsar.models.conditioning import Condition, check_classes
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import UNLABELLED, Samples
 from collapsar.training.train import train
 from tiny_chains import compose_settings
 from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS

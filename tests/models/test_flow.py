@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.foundations.errors import NonFiniteError, UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models import conditioning
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood, TruncatedLatents
 from collapsar.models.flow.flow import Flow, between, solve
 from collapsar.models.plan import DEFAULT_PLAN
-from collapsar.samples import Samples
 from tiny_models import FLOW_SETTINGS
 
 MEAN, SD = 1.5, 0.4

@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.gan.gan import GAN, critic_loss, generator_loss, gradient_penalty
 from collapsar.models.plan import DEFAULT_PLAN
-from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train
 from tiny_models import SWITCHED_OFF
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from collapsar.foundations.samples import Samples
 from collapsar.models.gan.gan import GAN
 from collapsar.models.gan.gan_bodies import NETWORKS, MinibatchDeviation, make_rivals
 from collapsar.models.layers import Layers
-from collapsar.samples import Samples
 from tiny_models import SWITCHED_OFF
 
 SHAPES = [[channels, side, side] for channels in (1, 3) for side in (8, 28, 32)]

@@ -9,15 +9,15 @@ import torch
 from lightning import Trainer
 
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import derive_seed
 from collapsar.models.course import compiled, networks_of
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples
-from collapsar.seeding import derive_seed
 from collapsar.training import hardware
 from collapsar.training.hardware import choose_compiled, choose_graphs
 from collapsar.training.train import Recipe, train

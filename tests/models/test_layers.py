@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from collapsar import make_model
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.models.gan.gan import GAN
 from collapsar.models.layers import begin_as_he, num_groups
 from collapsar.models.vae.vae import VAE

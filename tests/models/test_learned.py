@@ -11,11 +11,11 @@ from lightning.pytorch.plugins import Precision
 from torch import nn
 
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.foundations.errors import NonFiniteError, UsageError
+from collapsar.foundations.samples import UNLABELLED, Samples
 from collapsar.models.course import Player
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import DEFAULT_PLAN
-from collapsar.samples import UNLABELLED, Samples
 from collapsar.training.train import Recipe, train
 
 NUM_STEPS = 6

@@ -9,15 +9,15 @@ from lightning import Callback, Trainer
 from torch import nn
 
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import derive_seed
 from collapsar.models.analytic.analytic import Gaussian
 from collapsar.models.course import Plateau, Player, WeightAverage
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN, sliced_wasserstein
 from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples
-from collapsar.seeding import derive_seed
 from collapsar.training.train import Recipe, train
 from tiny_models import FLOW_SETTINGS, GAN_SETTINGS, VAE_SETTINGS
 

@@ -7,11 +7,11 @@ from sklearn.mixture._gaussian_mixture import _estimate_gaussian_parameters
 
 from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood, TruncatedLatents
 from collapsar.models.vae.vae import VAE
 from collapsar.models.vae.vae_bodies import LatentMixture, fit_mixture, log_densities, maximised, spread_out
-from collapsar.samples import Samples
 from collapsar.training.train import train
 from tiny_chains import compose_settings
 from tiny_models import VAE_SETTINGS

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.models.layers import PLAIN, Layers, bottom_shape, check_image_shape, downsampler, num_halvings, upsampler
 
 SHAPES = [[channels, side, side] for channels in (1, 3) for side in (8, 28, 32)]

@@ -8,12 +8,12 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples, as_samples
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
 from collapsar.models.plan import Plan
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples, as_samples
 
 SHAPE = (1, 8, 8)
 MODELS = {

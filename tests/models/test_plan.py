@@ -9,11 +9,11 @@ import torch
 from lightning import Callback, Trainer
 
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.gan.gan import GAN
 from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples
 from collapsar.training.train import Recipe, train
 from tiny_models import SWITCHED_OFF, VAE_SWITCHED_OFF
 

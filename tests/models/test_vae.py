@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.foundations.errors import NonFiniteError, UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models import conditioning
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples
 from tiny_models import VAE_SWITCHED_OFF
 
 LATENT_DIM = 4

@@ -6,9 +6,9 @@ import pytest
 import torch
 from lightning import Trainer
 
+from collapsar.foundations.samples import Samples
 from collapsar.models.vae.vae import VAE
 from collapsar.models.vae.vae_bodies import CODERS, make_coder, patch_side, residual_block
-from collapsar.samples import Samples
 from tiny_models import VAE_SWITCHED_OFF
 
 SHAPES = [[channels, side, side] for channels in (1, 3) for side in (8, 28, 32)]

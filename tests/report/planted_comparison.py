@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 from planted_runs import write_records, write_run
 
-from collapsar.records.chosen import CHOICES
+from collapsar.foundations.chosen import CHOICES
 
 MIX = {"regime": {"_target_": "collapsar.data.regimes.Mix", "real_fraction": 0.1}}
 ARMS: dict[str, tuple[float, dict[str, Any]]] = {  # by name: the share of recall lost a generation, and what is set

@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 from sklearn.datasets import load_digits
 
-from collapsar.files import line_with_checksum
-from collapsar.records.record import GenerationRecord
+from collapsar.foundations.files import line_with_checksum
+from collapsar.foundations.record import GenerationRecord
 
 NUM_CLASSES = 10
 NUM_SYNTHETIC = 1437

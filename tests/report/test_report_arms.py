@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from collapsar.records.chosen import CHOICES
+from collapsar.foundations.chosen import CHOICES
 from collapsar.report.sections.runs import commands
 from collapsar.study.arms import num_choices_apart
 from collapsar.study.study import read_study

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.report.exports import tidy
 from collapsar.study.arms import group_arms
 from collapsar.study.chains import read_chains

@@ -6,7 +6,7 @@ from hashlib import sha256
 import pandas as pd
 import pytest
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.report.__main__ import main
 from collapsar.report.exports import read_dataset, tidy
 from collapsar.study.study import read_study

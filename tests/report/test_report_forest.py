@@ -11,7 +11,7 @@ import yaml
 from planted_comparison import ARMS, change, edit_records, write_comparison
 from rich.console import Console
 
-from collapsar.records.chosen import CHOICES
+from collapsar.foundations.chosen import CHOICES
 from collapsar.report.__main__ import main
 from collapsar.report.page import write_report
 from collapsar.report.sections.forest import (

@@ -8,9 +8,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from collapsar.config import composition
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.settings import config_folder, flatten
 from collapsar.models.plan import Plan
-from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import config_folder, flatten
 from collapsar.report.exports import tidy
 from collapsar.report.sections.curves import chart_content
 from collapsar.study.arms import group_arms

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from collapsar.errors import UsageError
-from collapsar.seeding import make_generator
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.seeding import make_generator
 from collapsar.study.study import read_study
 from tiny_chains import build_and_run
 
@@ -101,7 +101,7 @@ def test_a_mistake_is_refused_in_one_line(study, ask, text):
         ask(study)
 
 
-@pytest.mark.parametrize("target", ["os.system", "collapsar.errors.UsageError", "no.such.Model"])
+@pytest.mark.parametrize("target", ["os.system", "collapsar.foundations.errors.UsageError", "no.such.Model"])
 def test_settings_that_name_no_model_are_refused(study, target):
     chain = study.chain("plain_0")
     before = chain.config["model"]["_target_"]

@@ -9,8 +9,8 @@ from PIL import Image
 
 from collapsar.data.sources.images import read_images
 from collapsar.data.sources.pictures import natural
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.scoring.samples_of import alike, read_samples
 
 RNG = np.random.default_rng(0)

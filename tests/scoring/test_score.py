@@ -16,7 +16,7 @@ import torch
 
 import collapsar.scoring.measure as measure
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.scoring import score
 from collapsar.scoring.parts import Options, evaluation_of, made

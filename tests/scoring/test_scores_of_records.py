@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from collapsar.errors import UsageError
-from collapsar.files import file_with_checksum
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import file_with_checksum
 from collapsar.scoring import score
 from tiny_chains import build_and_run
 from tiny_tables import people
@@ -83,7 +83,7 @@ def test_a_damaged_file_of_samples_is_refused(chain, tmp_path):
         file.write_bytes(before)
 
 
-@pytest.mark.parametrize("target", ["os.system", "collapsar.records.commit.subprocess.Popen", "mine.Digits"])
+@pytest.mark.parametrize("target", ["os.system", "collapsar.foundations.commit.subprocess.Popen", "mine.Digits"])
 def test_settings_of_somebody_else_make_no_foreign_class(chain, tmp_path, target):
     folder, _ = chain
     copy = tmp_path / "copy"

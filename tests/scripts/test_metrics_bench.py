@@ -8,7 +8,7 @@ import torch
 from benchmarks import metrics
 from benchmarks.__main__ import main
 from benchmarks.metrics import Case, make_table, measure
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 
 def test_table_has_a_row_for_each_case_and_both_sides_run(monkeypatch, capsys):

@@ -3,7 +3,7 @@
 import pytest
 
 from collapsar.config.composition import check, config_folder
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.study.analysis import Analysis, read_analysis, shared_analysis
 from tiny_chains import compose_settings
 

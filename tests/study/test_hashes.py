@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from collapsar.files import line_with_checksum
+from collapsar.foundations.files import line_with_checksum
 from collapsar.study.hashes import VARYING
 from collapsar.study.study import read_study
 from tiny_chains import build_and_run

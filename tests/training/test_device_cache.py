@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from collapsar.data.pool import MOST_OF_FREE, REAL, DeviceCache, Part, Pool, PoolBatches
-from collapsar.samples import Samples
+from collapsar.foundations.samples import Samples
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 PART_BYTES = 10 * 64 + 10 * 8  # uint8 images and int64 labels

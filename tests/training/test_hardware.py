@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning import Trainer
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.machine.choice import Machine
 from collapsar.training import hardware
 from collapsar.training import train as train_module

@@ -6,10 +6,10 @@ import statistics
 import pytest
 import torch
 
+from collapsar.foundations.samples import Samples
 from collapsar.models.flow.flow import Flow
 from collapsar.models.gan.gan import GAN
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples
 from collapsar.training import train as train_module
 from test_experiment import lasting
 from tiny_chains import fail_in

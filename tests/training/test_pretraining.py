@@ -9,14 +9,14 @@ from torch import nn
 
 from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool, PoolBatches
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import make_generator
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.models.gan.gan import GAN
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import DEFAULT_PLAN
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples
-from collapsar.seeding import make_generator
 from collapsar.training.pretraining import Contrastive, Rotation, check_pretraining, pretrain
 from collapsar.training.train import train, with_real
 from collapsar.training.trainer import total_steps

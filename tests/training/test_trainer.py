@@ -10,7 +10,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins import AsyncCheckpointIO, TorchCheckpointIO
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.machine.choice import Machine
 from collapsar.training.callbacks import Place
 from collapsar.training.trainer import REFUSED, REFUSED_CALLBACKS, check_trainer, make_trainer, on_machine

@@ -6,11 +6,11 @@ from torch import nn
 
 from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.foundations.errors import NonFiniteError, UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.course import Player
 from collapsar.models.learned import LearnedModel
 from collapsar.models.vae.vae import VAE
-from collapsar.samples import Samples
 from collapsar.training.callbacks import STEPS_BETWEEN_READINGS
 from collapsar.training.train import Recipe, train
 from tiny_chains import compose_settings

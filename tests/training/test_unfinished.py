@@ -10,10 +10,10 @@ from lightning import Callback
 
 from collapsar.config import composition
 from collapsar.data.pool import REAL, Part, Pool
+from collapsar.foundations.samples import Samples
 from collapsar.machine import signals
 from collapsar.machine.choice import Machine
 from collapsar.models.learned import LearnedModel
-from collapsar.samples import Samples
 from collapsar.training import unfinished as unfinished_module
 from collapsar.training.pretraining import Rotation
 from collapsar.training.train import Recipe, train

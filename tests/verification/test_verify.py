@@ -10,8 +10,8 @@ from rich.console import Console
 
 from collapsar.data import regimes, weighting
 from collapsar.data.pool import REAL, Part
+from collapsar.foundations.samples import Samples
 from collapsar.models.analytic import analytic
-from collapsar.samples import Samples
 from collapsar.theory import formulas, recursions
 from collapsar.theory.laws import laws_of
 from collapsar.verification import protocols as protocols_module

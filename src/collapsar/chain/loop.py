@@ -18,11 +18,11 @@ from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Regime
 from collapsar.drawing.selection import Drawn
-from collapsar.errors import NonFiniteError
+from collapsar.foundations.errors import NonFiniteError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import make_generator
 from collapsar.machine.devices import explain_out_of_memory
 from collapsar.models.generative import GenerativeModel
-from collapsar.samples import Samples
-from collapsar.seeding import make_generator
 from collapsar.training.trainer import Training
 
 

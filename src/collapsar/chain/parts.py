@@ -18,7 +18,8 @@ from collapsar.data.regimes import Regime, simulate_pools
 from collapsar.data.schedules import Schedule, as_schedule, check_bounds
 from collapsar.drawing.correction import Correction, check_correction
 from collapsar.drawing.selection import JudgedBy, Selection, check_labeller, choose_space, num_judged_classes
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.seeding import make_generator
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.objective import Measured
 from collapsar.journal.tracking import Tracking
@@ -28,7 +29,6 @@ from collapsar.machine.choice import Machine
 from collapsar.models.bias import Bias
 from collapsar.models.conditioning import check_classes
 from collapsar.models.generative import GenerativeModel
-from collapsar.seeding import make_generator
 from collapsar.training.hardware import choose_machine
 from collapsar.training.train import check_training
 from collapsar.training.trainer import Recipe, check_trainer

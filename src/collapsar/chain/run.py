@@ -20,7 +20,12 @@ from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
 from collapsar.drawing.correction import Reference
 from collapsar.drawing.selection import Drawn, Judge, choose_space, draw, make_judge
-from collapsar.errors import NonFiniteError
+from collapsar.foundations.chosen import Chosen
+from collapsar.foundations.errors import NonFiniteError
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import make_generator
+from collapsar.foundations.words import counted
 from collapsar.journal.journal import Journal
 from collapsar.journal.profile import entry_gate
 from collapsar.journal.store import RunFolder
@@ -28,11 +33,6 @@ from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.evaluator import Evaluator, Scores
 from collapsar.machine.devices import explain_out_of_memory, torch_settings_kept
 from collapsar.models.generative import GenerativeModel
-from collapsar.records.chosen import Chosen
-from collapsar.records.record import GenerationRecord
-from collapsar.records.words import counted
-from collapsar.samples import Samples
-from collapsar.seeding import make_generator
 from collapsar.training import train
 from collapsar.training.stored import SharedTraining, can_be_shared, load_stored
 from collapsar.training.trainer import Training

@@ -19,9 +19,9 @@ from hydra.errors import MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from collapsar.errors import UsageError
-from collapsar.records.chosen import value_text
-from collapsar.records.settings import SEEDS, flatten, is_below, is_free
+from collapsar.foundations.chosen import value_text
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import SEEDS, flatten, is_below, is_free
 
 GROUP = "lever/"
 SHARED_VARIABLE = "COLLAPSAR_SHARED_OVERRIDES"  # passes what all arms of a multirun share on to its jobs, as JSON

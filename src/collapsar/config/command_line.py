@@ -20,8 +20,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from collapsar.config.constructors import ANY, options_of
-from collapsar.errors import UsageError
-from collapsar.records.settings import config_folder, flatten
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import config_folder, flatten
 
 TEXT_SETTINGS = (
     *("name", "evaluation.cache_folder", "evaluation.table.task.subgroup"),

@@ -19,10 +19,17 @@ from collapsar.config.choices import all_choices, check_choices, check_levers, c
 from collapsar.config.command_line import TINY, accept_options_of_constructors, is_tiny
 from collapsar.config.constructors import check_numbers, check_part, parts
 from collapsar.config.experiment import Experiment, check_ranges
-from collapsar.errors import UsageError
+from collapsar.foundations.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import (
+    arm_settings,
+    binding_settings,
+    config_folder,
+    digest,
+    recipe_by_side,
+    recipes,
+)
 from collapsar.journal.objective import check_objective
-from collapsar.records.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
-from collapsar.records.settings import arm_settings, binding_settings, config_folder, digest, recipe_by_side, recipes
 from collapsar.study.analysis import read_analysis
 
 NAMED_GROUPS = ("data", "model", "regime")

@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_method
 
-from collapsar.errors import UsageError, check_finite
+from collapsar.foundations.errors import UsageError, check_finite
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 # Replaced before the recipe is called, so their types are not checked: a table says its shape once it is read.

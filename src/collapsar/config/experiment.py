@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import MISSING
 
-from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.foundations.errors import UsageError, check_not_negative, check_positive
 
 if TYPE_CHECKING:
-    from collapsar.records.record import GenerationRecord
+    from collapsar.foundations.record import GenerationRecord
 
 
 def check_ranges(settings: Mapping[str, Any]) -> None:

@@ -17,14 +17,21 @@ from typing import Any
 from rich.console import Console
 
 from collapsar.config.experiment import Experiment
-from collapsar.errors import UsageError
-from collapsar.files import whole_lines
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import whole_lines
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.settings import (
+    CONFIG,
+    SEEDS,
+    binding_settings,
+    first_training_settings,
+    flatten,
+    read_config,
+)
+from collapsar.foundations.words import counted, duration_text
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.store import RECORDS
 from collapsar.journal.tracking import NoTracking
-from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import CONFIG, SEEDS, binding_settings, first_training_settings, flatten, read_config
-from collapsar.records.words import counted, duration_text
 
 logger = logging.getLogger(__name__)
 

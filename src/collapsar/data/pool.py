@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from collapsar.errors import UsageError
-from collapsar.samples import UNLABELLED, Samples, concatenate
-from collapsar.seeding import draw_weighted
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import UNLABELLED, Samples, concatenate
+from collapsar.foundations.seeding import draw_weighted
 
 REAL = -1  # the origin of real samples; a synthetic sample's origin is the generation of the model that drew it
 

@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.errors import UsageError, check_not_negative, check_positive, printable
-from collapsar.samples import Samples
-from collapsar.seeding import make_generator
+from collapsar.foundations.errors import UsageError, check_not_negative, check_positive, printable
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import make_generator
 
 Rarity: TypeAlias = Literal["common", "uncommon", "rare"]
 COMMON_FROM, RARE_BELOW = 0.5, 0.1  # in units of the share that a combination would have if all were equally likely

@@ -13,8 +13,8 @@ import torch
 
 from collapsar.data.pool import REAL, Part, Pool, draw_without_replacement
 from collapsar.data.schedules import Scheduled, as_schedule, check_bounds
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.theory.formulas import nearest
 
 Lots: TypeAlias = torch.Generator | None  # of rules that draw

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import cos, inf, pi
 from typing import TypeAlias
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.theory.formulas import nearest
 
 Number: TypeAlias = int | float  # a config's 1 is an int

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collapsar.data.pool import REAL, Part, Pool
 from collapsar.data.regimes import Lots, Regime
 from collapsar.data.schedules import Scheduled, as_schedule, check_bounds
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.theory.formulas import golden_ratio_weight
 
 

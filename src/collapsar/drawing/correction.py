@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from collapsar.errors import UsageError, check_fraction
+from collapsar.foundations.errors import UsageError, check_fraction
+from collapsar.foundations.samples import Samples, quantise, to_model_range
+from collapsar.foundations.seeding import make_generator
 from collapsar.models.bias import Bias
 from collapsar.models.generative import Autoencoder, GenerativeModel
-from collapsar.samples import Samples, quantise, to_model_range
-from collapsar.seeding import make_generator
 
 Points = Float[Tensor, "sample feature"]
 Targets = Float[Tensor, "target feature"]

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from collapsar.drawing.correction import Correction, Draw, Reference
-from collapsar.errors import check_finite
+from collapsar.foundations.errors import check_finite
+from collapsar.foundations.samples import Samples
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
-from collapsar.samples import Samples
 
 
 class Extrapolation(Correction):

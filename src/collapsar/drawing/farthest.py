@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.drawing.selection import Judge, Kept, Selection
-from collapsar.errors import check_fraction, check_positive
-from collapsar.samples import Samples
+from collapsar.foundations.errors import check_fraction, check_positive
+from collapsar.foundations.samples import Samples
 
 
 class Farthest(Selection):

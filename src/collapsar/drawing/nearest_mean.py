@@ -6,8 +6,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from collapsar.drawing.correction import Points, Reference, Targets, TowardsReal
-from collapsar.errors import UsageError, check_positive
-from collapsar.seeding import make_generator
+from collapsar.foundations.errors import UsageError, check_positive
+from collapsar.foundations.seeding import make_generator
 
 POINTS_PER_CHUNK = 1024  # bounds memory only
 

@@ -13,11 +13,11 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from collapsar.drawing.correction import Correction, Draw, Reference
-from collapsar.errors import check_fraction
+from collapsar.foundations.errors import check_fraction
+from collapsar.foundations.samples import Samples, from_model_range, to_model_range
 from collapsar.models.bias import Bias
 from collapsar.models.generative import Autoencoder, GenerativeModel
 from collapsar.models.shapes import Latents
-from collapsar.samples import Samples, from_model_range, to_model_range
 
 
 class PartialSamples(Correction):

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from collapsar.drawing.selection import ROWS_PER_DISTANCE_CHUNK, Judge, Kept, Selection
-from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError, check_fraction, check_not_negative, check_positive
+from collapsar.foundations.samples import Samples
 
 
 class TopScored(Selection):

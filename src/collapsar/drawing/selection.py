@@ -18,13 +18,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from collapsar.drawing.correction import Draw, Reference
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples, check_finite_values, concatenate
+from collapsar.foundations.seeding import make_generator
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.models.bias import Bias
 from collapsar.models.generative import GenerativeModel
-from collapsar.samples import Samples, check_finite_values, concatenate
-from collapsar.seeding import make_generator
 
 JudgedBy = Literal["nobody", "critic", "space"]  # what a selection uses
 

@@ -5,8 +5,8 @@ from math import ceil
 import torch
 
 from collapsar.drawing.correction import Points, Reference, Targets, TowardsReal, stratified_choice
-from collapsar.errors import UsageError, check_positive
-from collapsar.seeding import make_generator
+from collapsar.foundations.errors import UsageError, check_positive
+from collapsar.foundations.seeding import make_generator
 
 SMALLEST_REGULARISATION = 0.01  # the number of Sinkhorn steps grows with its inverse; below, the exact plan is faster
 MOST_SINKHORN_STEPS = 1_000

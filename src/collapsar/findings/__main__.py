@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from collapsar.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, printable
 
 WIDTH = 140  # of the board without a terminal
 

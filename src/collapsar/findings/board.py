@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from collapsar import __version__
 from collapsar.config.command_line import parse
-from collapsar.errors import UsageError
-from collapsar.files import write_atomically
 from collapsar.findings.finding import Finding, Region, key_of
 from collapsar.findings.judge import BEYOND, WITHIN, ControlResult, Judged, Judgement, judge_finding
 from collapsar.findings.values import Chains, Evidence, is_dead, summarised
+from collapsar.foundations import __version__
+from collapsar.foundations.commit import commit
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import write_atomically
+from collapsar.foundations.settings import CONFIG
+from collapsar.foundations.words import duration_text
 from collapsar.library.composing import run
-from collapsar.records.commit import commit
-from collapsar.records.settings import CONFIG
-from collapsar.records.words import duration_text
 from collapsar.report.templating import template
 from collapsar.report.wording import interval_text, number_text
 from collapsar.study.chains import Chain

@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from collapsar.config.composition import settings
-from collapsar.errors import UsageError
 from collapsar.findings.board import as_content, stored_evidence
 from collapsar.findings.finding import Finding, load_finding
 from collapsar.findings.judge import Judgement
 from collapsar.findings.values import Evidence, all_chains, is_dead, summarised
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import arm_settings, config_folder
 from collapsar.library.composing import compose_settings, run
-from collapsar.records.settings import arm_settings, config_folder
 from collapsar.study.chains import Chain, read_chains
 
 MANIFEST, FINDING, BOARD, CHAINS = "manifest.json", "finding.yaml", "board.json", "chains"

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 import yaml  # type: ignore[import-untyped]
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import config_folder, digest
 from collapsar.jobs.failures import did_you_mean
 from collapsar.judging.metric_keys import find_metric, load_cases
-from collapsar.records.settings import config_folder, digest
 
 PARAMETER = "parameter/"  # followed by the name of a fitted parameter and an index into its last axis
 LAW = "law"

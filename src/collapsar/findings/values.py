@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import stats
 
-from collapsar.errors import UsageError
 from collapsar.findings.finding import LAW, PARAMETER, Finding, Statistic, key_of
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.courses import half_life
 from collapsar.judging.metric_keys import WITHOUT_SAMPLES, find_metric, split_key
-from collapsar.records.record import GenerationRecord
 from collapsar.study.chains import Chain
 from collapsar.theory.fitted import values_of
 from collapsar.theory.laws import laws_of

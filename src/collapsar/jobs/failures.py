@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from collapsar.config.constructors import ANY, options_of
-from collapsar.errors import FULL_DISK, DeviceMemoryError, NonFiniteError, UsageError, is_of_disk, printable
+from collapsar.foundations.errors import FULL_DISK, DeviceMemoryError, NonFiniteError, UsageError, is_of_disk, printable
 
 USAGE_EXIT_CODE, BREAKDOWN_EXIT_CODE = 2, 1
 EXPECTED_ERRORS = (UsageError, NonFiniteError, DeviceMemoryError, HydraException, OmegaConfBaseException, OSError)

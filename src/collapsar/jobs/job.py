@@ -22,14 +22,14 @@ from omegaconf import DictConfig
 
 from collapsar.config import composition
 from collapsar.config.command_line import is_tiny
-from collapsar.errors import UsageError, disk_errors_name
+from collapsar.foundations.errors import UsageError, disk_errors_name
+from collapsar.foundations.words import duration_text
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
 from collapsar.jobs.processes import LOG
 from collapsar.journal.objective import read_objective
 from collapsar.journal.rows import headline
 from collapsar.machine.signals import catch_signals
-from collapsar.records.words import duration_text
 
 if TYPE_CHECKING:
     from collapsar.config.forecast import Forecast

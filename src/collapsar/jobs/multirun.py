@@ -24,11 +24,11 @@ from rich.console import Console
 from collapsar.config import composition
 from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
-from collapsar.errors import UsageError
+from collapsar.foundations.chosen import Chosen
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import SEEDS
+from collapsar.foundations.words import counted
 from collapsar.jobs.processes import LOG
-from collapsar.records.chosen import Chosen
-from collapsar.records.settings import SEEDS
-from collapsar.records.words import counted
 
 if TYPE_CHECKING:
     from collapsar.study.study import Study

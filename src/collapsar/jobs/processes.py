@@ -27,7 +27,7 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from collapsar.errors import UsageError, check_positive
+from collapsar.foundations.errors import UsageError, check_positive
 from collapsar.jobs.failures import Outcome, exit_code, is_expected, one_line
 from collapsar.machine.choice import number_in
 

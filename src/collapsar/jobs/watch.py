@@ -12,11 +12,11 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from collapsar.foundations.words import duration_text
 from collapsar.jobs.failures import Outcome
 from collapsar.jobs.multirun import make_console
 from collapsar.jobs.processes import LOG, Job
 from collapsar.journal.live import live_view
-from collapsar.records.words import duration_text
 
 logger = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Literal, TypeAlias
 
 from scipy import stats
 
-from collapsar.errors import UsageError, check_fraction, check_not_negative, check_positive
+from collapsar.foundations.errors import UsageError, check_fraction, check_not_negative, check_positive
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.words import counted
 from collapsar.journal.courses import MIN_POINTS, Direction, trend_p
 from collapsar.journal.definitions import lost_levels
-from collapsar.records.record import GenerationRecord
-from collapsar.records.words import counted
 
 Action: TypeAlias = Literal["warn", "notify", "stop"]
 Records: TypeAlias = Sequence[GenerationRecord]

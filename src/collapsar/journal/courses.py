@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from collapsar.records.record import GenerationRecord
+from collapsar.foundations.record import GenerationRecord
 
 Course = Literal["rises", "levels off", "falls", "undecided"]
 Direction = Literal["falls", "rises"]

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.words import counted
 from collapsar.journal.courses import (
     HALF,
     LEVEL_TOLERANCE,
@@ -21,8 +23,6 @@ from collapsar.journal.courses import (
     points,
     trend_p,
 )
-from collapsar.records.record import GenerationRecord
-from collapsar.records.words import counted
 
 Verdict = Literal["yes", "no", "undecided"]
 

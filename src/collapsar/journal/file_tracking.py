@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from collapsar.files import write_atomically
+from collapsar.foundations.files import write_atomically
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.rows import AXIS, TRAINING_AXIS, score_row
 from collapsar.journal.store import RunFolder, tile
 from collapsar.journal.tracking import ChainTitle, Tracking
-from collapsar.records.record import GenerationRecord
 
 RGB = 3  # colorspace
 

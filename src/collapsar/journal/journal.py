@@ -15,8 +15,11 @@ from typing import Any
 
 from rich.console import Console
 
-from collapsar import __version__
-from collapsar.errors import NonFiniteError
+from collapsar.foundations import __version__
+from collapsar.foundations.chosen import CHOICES
+from collapsar.foundations.commit import commit
+from collapsar.foundations.errors import NonFiniteError
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.live import live_view
 from collapsar.journal.profile import SHARES, Ending, gate_evidence, profile_chain
@@ -26,9 +29,6 @@ from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.machine.choice import Machine, read_machine
 from collapsar.machine.devices import forget_peak_memory, peak_device_memory_bytes, peak_memory_bytes
 from collapsar.machine.signals import Stopped
-from collapsar.records.chosen import CHOICES
-from collapsar.records.commit import commit
-from collapsar.records.record import GenerationRecord
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.settings import flatten
 from collapsar.judging.metric_keys import METRICS, SUFFIXES, find_metric, groups_of, keys_of, metric_keys, split_key
-from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import flatten
 
 PLACES = ("final", "profile")
 PROFILE_NUMBERS = (

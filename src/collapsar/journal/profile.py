@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.courses import MIN_POINTS, Course, Points, Rate, course_over, growth_rate, half_life, points
 from collapsar.journal.definitions import Answer, answer_all, dead_classes, died_classes, first_dead_generation
-from collapsar.records.record import GenerationRecord
 
 EntryGate = Literal["passed", "failed"]
 Ending = Literal["", "stopped", "broke down"]

@@ -13,12 +13,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.words import duration_text
 from collapsar.journal.alarm import Fired
 from collapsar.journal.rows import headline
 from collapsar.journal.tracking import ChainTitle
 from collapsar.judging.metric_keys import MAIN, bounds_of
-from collapsar.records.record import GenerationRecord
-from collapsar.records.words import duration_text
 
 logger = logging.getLogger(__name__)
 

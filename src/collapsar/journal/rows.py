@@ -7,8 +7,8 @@ not change in a chain: only those of the headline are rows.
 
 from typing import Any
 
+from collapsar.foundations.record import GenerationRecord
 from collapsar.judging.metric_keys import MAIN, family_of, split_class, split_key
-from collapsar.records.record import GenerationRecord
 
 AXIS, TRAINING_AXIS = "generation", "training/total_step"  # of generations, and of readings
 HEADLINE = (*MAIN, "coverage", "density")

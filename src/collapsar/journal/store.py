@@ -25,8 +25,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from collapsar.errors import UsageError
-from collapsar.files import (
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import (
     add_checksum_to_archive,
     append_flushed,
     archive_is_whole,
@@ -37,10 +37,10 @@ from collapsar.files import (
     whole_lines,
     write_atomically,
 )
-from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import CONFIG, binding_settings, read_config
-from collapsar.records.words import counted
-from collapsar.samples import Samples
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.settings import CONFIG, binding_settings, read_config
+from collapsar.foundations.words import counted
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collapsar.foundations.chosen import Chosen
+from collapsar.foundations.record import GenerationRecord, is_loss
 from collapsar.journal.rows import TRAINING_AXIS
 from collapsar.journal.store import RunFolder
-from collapsar.records.chosen import Chosen
-from collapsar.records.record import GenerationRecord, is_loss
 
 
 @dataclass(frozen=True, kw_only=True)

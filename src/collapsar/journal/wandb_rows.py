@@ -14,10 +14,10 @@ import wandb
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.rows import AXIS, floors
 from collapsar.journal.store import RunFolder, tile
 from collapsar.judging.metric_keys import MAIN, split_class, title_of
-from collapsar.records.record import GenerationRecord
 
 FILM, FILM_STRIP, CLASS_SHARES = "pictures/film", "pictures/film_strip", "pictures/class_shares"
 CLASS_HISTOGRAM, RECALL_BY_CLASS = "classes/histogram", "tables/recall_by_class"

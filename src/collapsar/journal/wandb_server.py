@@ -19,7 +19,7 @@ from pathlib import Path
 import requests
 from requests.utils import get_netrc_auth
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 DEFAULT_SERVER = "https://api.wandb.ai"
 

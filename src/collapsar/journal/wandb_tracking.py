@@ -19,15 +19,15 @@ import requests
 import wandb
 from pydantic import ValidationError
 
-from collapsar.errors import UsageError, check_positive
-from collapsar.files import write_atomically
+from collapsar.foundations.errors import UsageError, check_positive
+from collapsar.foundations.files import write_atomically
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.rows import AXIS, TRAINING_AXIS, score_row
 from collapsar.journal.store import RunFolder
 from collapsar.journal.tracking import ChainTitle, Tracking
 from collapsar.journal.wandb_rows import WandbRows, notes_of, summarise
 from collapsar.journal.wandb_server import QUIET, Upload, chosen_mode, default_entity, server
 from collapsar.machine import signals
-from collapsar.records.record import GenerationRecord
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ import wandb_workspaces.reports.v2.interface as panels
 import wandb_workspaces.workspaces.interface as workspaces
 from wandb_workspaces import expr
 
+from collapsar.foundations.record import GRADIENT_NORM, LEARNING_RATE
 from collapsar.journal.rows import AXIS, HEADLINE, TRAINING_AXIS, panel_key
 from collapsar.journal.wandb_rows import CLASS_HISTOGRAM, CLASS_SHARES, FILM, FILM_STRIP, RECALL_BY_CLASS
 from collapsar.journal.wandb_server import api_key
 from collapsar.judging.metric_keys import title_of
-from collapsar.records.record import GRADIENT_NORM, LEARNING_RATE
 
 PROFILE = {
     "Half-life of recall (generations)": "profile/recall_half_life",

@@ -19,6 +19,8 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from collapsar.data.real_data import KnownModes, RowFormat
+from collapsar.foundations.samples import UNLABELLED, Samples
+from collapsar.foundations.seeding import derive_seed, make_generator
 from collapsar.judging.metric_modules import SUPPORT, GivenFeatures, NeighbourMetric
 from collapsar.judging.spaces.base import FittedSpace, checksum, load_or_compute
 from collapsar.metrics import frechet
@@ -28,8 +30,6 @@ from collapsar.metrics.modes import RealBins, fit_bins
 from collapsar.metrics.neighbours.balls import Membership
 from collapsar.metrics.neighbours.nearest import find_nearest
 from collapsar.metrics.neighbours.scores import RealSide, prepare_real_side
-from collapsar.samples import UNLABELLED, Samples
-from collapsar.seeding import derive_seed, make_generator
 
 KEPT_VERSION = 1  # of the stored files; raise it if their numbers change
 MEASURING_SEED = 0  # for random draws that are the same in every chain

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_f1_score
 
 from collapsar.data.real_data import Factors
-from collapsar.errors import UsageError, check_positive
+from collapsar.foundations.errors import UsageError, check_positive
+from collapsar.foundations.samples import Samples, to_model_range
 from collapsar.judging.spaces.embedders import TrainingBudget, build_seeded, embed, train_classifier
 from collapsar.metrics.checks import check_labels
-from collapsar.samples import Samples, to_model_range
 
 
 @dataclass(frozen=True, kw_only=True)

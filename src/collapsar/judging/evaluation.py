@@ -17,13 +17,13 @@ import torch
 from platformdirs import user_cache_path
 
 from collapsar.data.real_data import Factors, RealData
-from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.samples import Samples
 from collapsar.judging.comparison import RealReference, choose
 from collapsar.judging.downstream import DownstreamTask
 from collapsar.judging.evaluator import Evaluator, ExtraMetrics, Measure, load_floor
 from collapsar.judging.metric_keys import METRICS, load_cases
 from collapsar.judging.spaces.base import FeatureSpace, checksum, labels_of
-from collapsar.samples import Samples
 
 logger = logging.getLogger(__name__)
 

@@ -18,14 +18,14 @@ from scipy import stats
 from torch import Tensor
 
 from collapsar.data.real_data import Factors, RowFormat
+from collapsar.foundations.recipes import flattened
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.settings import path_of_others
 from collapsar.judging.comparison import MEASURING_SEED, Comparison, RealReference, choose, compare
 from collapsar.judging.metric_keys import METRICS, bounds_of
 from collapsar.judging.progress import advance
 from collapsar.judging.spaces.base import checksum, load_or_compute
 from collapsar.judging.suite import Values, class_histogram, factor_histogram
-from collapsar.records.recipes import flattened
-from collapsar.records.settings import path_of_others
-from collapsar.samples import Samples
 
 Measure = Callable[[Comparison], Values]
 Measures = Mapping[str, Measure]

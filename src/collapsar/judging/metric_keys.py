@@ -18,7 +18,7 @@ from typing import Literal
 
 import yaml
 
-from collapsar.records.settings import QUICK_LOADER
+from collapsar.foundations.settings import QUICK_LOADER
 
 ANY = (-math.inf, math.inf)
 NOT_NEGATIVE = (0.0, math.inf)

@@ -14,13 +14,13 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.utilities import dim_zero_cat
 
-from collapsar.errors import UsageError, check_positive, printable
+from collapsar.foundations.errors import UsageError, check_positive, printable
+from collapsar.foundations.samples import as_samples, quantise
 from collapsar.judging.spaces.base import FittedSpace
 from collapsar.judging.spaces.stick import stick_features
 from collapsar.metrics.checks import check_features
 from collapsar.metrics.neighbours.balls import Membership
 from collapsar.metrics.neighbours.scores import NeighbourScores, RealSide, count_members, prepare_real_side, summarise
-from collapsar.samples import as_samples, quantise
 
 
 class SpaceFeatures(nn.Module):

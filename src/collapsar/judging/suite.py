@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from collapsar.data.real_data import Factors
+from collapsar.foundations.samples import Samples
 from collapsar.judging.comparison import Classified, Comparison, choose
 from collapsar.judging.downstream import DownstreamTask, has_hazard, hazard_scores, score_logits
 from collapsar.metrics.frechet import debiased_frechet_distance, frechet_distance_at_infinity, kernel_distance
@@ -34,7 +35,6 @@ from collapsar.metrics.neighbours.scores import (
     symmetric_scores,
     tail_recall,
 )
-from collapsar.samples import Samples
 
 Values = dict[str, float]
 

@@ -23,7 +23,9 @@ from collapsar.config import composition
 from collapsar.config.choices import check_levers, composed_levers
 from collapsar.config.command_line import as_typed, parse, readable_by_hydra
 from collapsar.config.experiment import Experiment
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.recipes import flattened
+from collapsar.foundations.settings import CONFIG, config_folder, flatten
 from collapsar.jobs import failures, multirun
 from collapsar.jobs.failures import is_expected, one_line
 from collapsar.jobs.job import run_job, sum_up_dry_run
@@ -31,8 +33,6 @@ from collapsar.machine.choice import AUTO
 from collapsar.machine.signals import Stopped
 from collapsar.models.learned import LearnedModel
 from collapsar.models.own_fit import check_own_fit
-from collapsar.records.recipes import flattened
-from collapsar.records.settings import CONFIG, config_folder, flatten
 from collapsar.study.study import read_study
 from collapsar.training.hardware import choose_precision
 from collapsar.training.trainer import FULL_PRECISION, check_trainer

@@ -14,13 +14,13 @@ from collapsar.chain.loop import pool_of
 from collapsar.chain.run import own_data
 from collapsar.data.causes.cause import checked_causes, plant_all
 from collapsar.data.pool import REAL, DeviceCache, Part, Pool, PoolBatches, PoolInOrder
-from collapsar.errors import UsageError, check_positive
+from collapsar.foundations.errors import UsageError, check_positive
+from collapsar.foundations.samples import Samples, as_samples, from_model_range
+from collapsar.foundations.seeding import make_generator
+from collapsar.foundations.settings import CONFIG, read_config
 from collapsar.journal.store import RunFolder
 from collapsar.library.composing import as_overrides, compose_settings, experiment_of, mistakes_named
 from collapsar.machine.devices import free_bytes
-from collapsar.records.settings import CONFIG, read_config
-from collapsar.samples import Samples, as_samples, from_model_range
-from collapsar.seeding import make_generator
 from collapsar.training.train import VALIDATED_AT_ONCE
 
 

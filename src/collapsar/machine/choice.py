@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 AUTO = "auto"
 

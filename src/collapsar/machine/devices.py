@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from collapsar.errors import DeviceMemoryError
+from collapsar.foundations.errors import DeviceMemoryError
 
 HOST_MEMORY_TEXTS = ("DefaultCPUAllocator", "MPS backend out of memory")  # these come as plain RuntimeErrors
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")

@@ -3,7 +3,7 @@
 from jaxtyping import Shaped
 from torch import Tensor, float32, float64
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 # The type checker accepts any tensor, so that a wrong one gets our error message and not the checker's.
 Features = Shaped[Tensor, "..."]

@@ -22,7 +22,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 from torch import Tensor
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.models.shapes import Latents
 
 

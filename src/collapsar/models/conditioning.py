@@ -14,12 +14,12 @@ from jaxtyping import Float
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError, check_positive
+from collapsar.foundations.errors import UsageError, check_positive
+from collapsar.foundations.samples import UNLABELLED, Samples, from_model_range, to_model_range
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.layers import check_image_shape, without_last
 from collapsar.models.shapes import Features, Images, Labels, Latents, Logits, Values, Weights
-from collapsar.samples import UNLABELLED, Samples, from_model_range, to_model_range
 
 SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
 CLASS_SIZE = 2.0  # of the one-hot vectors of generators

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn, optim
 from torch.optim.swa_utils import AveragedModel
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.plan import Plan
-from collapsar.samples import Samples
 
 ADAM_BETAS = (0.9, 0.999)  # torch's own
 

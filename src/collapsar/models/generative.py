@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.plan import Plan
 from collapsar.models.shapes import Latents, PerSample
-from collapsar.samples import Samples
 
 
 class GenerativeModel(nn.Module, ABC):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 Norm = Literal["none", "batch", "group", "layer"]
 InitialWeights = Literal["he"]

@@ -16,7 +16,9 @@ from lightning import Callback
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.record import GRADIENT_NORM, LEARNING_RATE, is_loss
+from collapsar.foundations.samples import Samples, as_samples
 from collapsar.machine.devices import device_seeded
 from collapsar.models import augmentation
 from collapsar.models.conditioning import LatentModel
@@ -24,8 +26,6 @@ from collapsar.models.course import Course, GraphedSteps, Losses, Player, follow
 from collapsar.models.own_fit import OwnFit
 from collapsar.models.plan import DEFAULT_PLAN, MODEL_SPECIFIC_KEYS, Plan
 from collapsar.models.shapes import Values
-from collapsar.records.record import GRADIENT_NORM, LEARNING_RATE, is_loss
-from collapsar.samples import Samples, as_samples
 
 STEPS_BETWEEN_LOGS = 20  # and an epoch's last step, for callbacks; logging takes Lightning as long as a small step
 

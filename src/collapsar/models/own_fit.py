@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from lightning import Callback, Trainer
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import UNLABELLED, Samples, concatenate
 from collapsar.models.plan import Plan
-from collapsar.samples import UNLABELLED, Samples, concatenate
 
 AUTOCAST_DTYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.models.augmentation import Transform
 from collapsar.models.shapes import Images
 

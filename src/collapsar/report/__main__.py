@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from collapsar.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, printable
 
 WIDE = 140  # characters of a table in a file: no cell is cut
 

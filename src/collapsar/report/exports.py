@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
-from collapsar.errors import UsageError
-from collapsar.files import write_atomically
-from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import digest
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import write_atomically
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.settings import digest
 from collapsar.report.sections.runs import provenance
 from collapsar.report.templating import template
 from collapsar.study.arms import Arm

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from collapsar.foundations.words import listed
 from collapsar.judging.metric_keys import load_cases
-from collapsar.records.words import listed
 from collapsar.report.sections import SECTIONS
 from collapsar.report.sections.runs import provenance
 from collapsar.report.templating import packed_plotly, template

@@ -21,8 +21,8 @@ from jinja2 import (
 )
 from markupsafe import Markup
 
+from collapsar.foundations.words import counted
 from collapsar.judging.metric_keys import title_of
-from collapsar.records.words import counted
 from collapsar.report import wording
 
 PLOTLY = "plotly/package_data/plotly.min.js"

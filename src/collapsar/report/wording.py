@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping
 
+from collapsar.foundations.words import counted
 from collapsar.journal.definitions import Verdict
-from collapsar.records.words import counted
 from collapsar.study.chains import Chain
 from collapsar.study.intervals import Interval
 from collapsar.study.survival import WaitingTime

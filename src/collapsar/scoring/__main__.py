@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from collapsar.errors import DeviceMemoryError, NonFiniteError, UsageError, printable
+from collapsar.foundations.errors import DeviceMemoryError, NonFiniteError, UsageError, printable
 
 if TYPE_CHECKING:
     from collapsar.scoring.scores import Score

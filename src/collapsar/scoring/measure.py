@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from collapsar.data.sources.pictures import natural
-from collapsar.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, printable
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.progress import listeners
 from collapsar.judging.spaces.base import FeatureSpace

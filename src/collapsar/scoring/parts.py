@@ -20,16 +20,16 @@ from collapsar.config.composition import file_checksum, instantiated
 from collapsar.config.constructors import check_part, parts
 from collapsar.data.causes.cause import checked_causes, plant_all
 from collapsar.data.real_data import RealData, Source
-from collapsar.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import make_generator
+from collapsar.foundations.settings import QUICK_LOADER, config_folder
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.spaces.base import FeatureSpace
 from collapsar.library.composing import compose_settings
 from collapsar.machine.devices import has_device
-from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import QUICK_LOADER, config_folder
-from collapsar.samples import Samples
 from collapsar.scoring.samples_of import read_samples
-from collapsar.seeding import make_generator
 from collapsar.study.chains import Chain, read_chains
 
 STICK = f"stick@evaluation.spaces.{PRIMARY_SPACE}"

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from collapsar.data.sources.pictures import ARRAYS, Named, as_pixels, find_images, load_arrays, read_all
-from collapsar.errors import UsageError, printable
-from collapsar.files import archive_is_whole
+from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.files import archive_is_whole
+from collapsar.foundations.samples import UNLABELLED, Samples
+from collapsar.foundations.words import counted
 from collapsar.judging.progress import advance
-from collapsar.records.words import counted
-from collapsar.samples import UNLABELLED, Samples
 
 logger = logging.getLogger(__name__)
 

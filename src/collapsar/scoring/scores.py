@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from collapsar import __version__
-from collapsar.files import write_atomically
+from collapsar.foundations import __version__
+from collapsar.foundations.files import write_atomically
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.evaluator import Scores
 from collapsar.judging.metric_keys import (

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from collapsar.data.real_data import RealData, Source
-from collapsar.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.samples import UNLABELLED, Samples
 from collapsar.judging.comparison import choose
 from collapsar.judging.evaluation import PRIMARY_SPACE, Evaluation
 from collapsar.judging.evaluator import Evaluator, load_floor
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
-from collapsar.samples import UNLABELLED, Samples
 from collapsar.scoring.parts import Options, check_stick, choices, evaluation_of, made, stored_generations
 from collapsar.scoring.samples_of import TABLES, Given, alike, read_samples
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from collapsar.errors import UsageError, check_positive
-from collapsar.records.settings import digest
+from collapsar.foundations.errors import UsageError, check_positive
+from collapsar.foundations.settings import digest
 
 RMST = "recall_rmst"  # restricted mean survival time: generations until recall is halved, to the horizon at most
 OUTCOMES = {

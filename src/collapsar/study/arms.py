@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from collapsar.errors import printable
-from collapsar.records.chosen import FRONT, SEPARATOR, setting_text
-from collapsar.records.settings import arm_settings, flatten
+from collapsar.foundations.chosen import FRONT, SEPARATOR, setting_text
+from collapsar.foundations.errors import printable
+from collapsar.foundations.settings import arm_settings, flatten
 from collapsar.study.chains import Chain
 
 NAMED_PARTS = (*FRONT, "regime")

@@ -12,13 +12,13 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from collapsar.errors import NonFiniteError, UsageError, printable
+from collapsar.foundations.chosen import Chosen, read_chosen
+from collapsar.foundations.errors import NonFiniteError, UsageError, printable
+from collapsar.foundations.record import GenerationRecord
+from collapsar.foundations.settings import CONFIG, read_config
+from collapsar.foundations.words import counted
 from collapsar.journal.profile import Ending, Profile, profile_chain
 from collapsar.judging.metric_keys import MAIN, WITHOUT_SAMPLES
-from collapsar.records.chosen import Chosen, read_chosen
-from collapsar.records.record import GenerationRecord
-from collapsar.records.settings import CONFIG, read_config
-from collapsar.records.words import counted
 from collapsar.theory.fitted import values_of
 
 EARLIER_PATHS = {

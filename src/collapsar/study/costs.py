@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapsar.records.record import GenerationRecord
+from collapsar.foundations.record import GenerationRecord
 from collapsar.study.arms import Arm
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from collapsar.errors import printable
+from collapsar.foundations.errors import printable
+from collapsar.foundations.settings import flatten
 from collapsar.journal.courses import HALF, points
-from collapsar.records.settings import flatten
 from collapsar.study.arms import PLAIN_REGIME, Arm, by_family
 from collapsar.study.chains import Chain, row_picture
 from collapsar.study.survival import WaitingTime, waiting_time

@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.words import counted
 from collapsar.judging.metric_keys import MAIN
-from collapsar.records.words import counted
 from collapsar.study.analysis import RMST
 from collapsar.study.arms import Arm, group_arms
 from collapsar.study.chains import Chain, read_chains

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from collapsar.records.record import GenerationRecord
+from collapsar.foundations.record import GenerationRecord
 from collapsar.theory.recursions import effective_sample_size
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from collapsar.records.settings import OURS, class_name
+from collapsar.foundations.settings import OURS, class_name
 from collapsar.theory.formulas import nearest
 
 Curve: TypeAlias = Callable[[int], float]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from collapsar.records.settings import OURS, binding_settings, is_below
+from collapsar.foundations.settings import OURS, binding_settings, is_below
 from collapsar.theory import formulas, recursions
 from collapsar.theory.law import AnalyticChain, Curve, Law, own_class
 

@@ -21,9 +21,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import Tensor
 
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.foundations.errors import NonFiniteError, UsageError
+from collapsar.foundations.record import is_loss
 from collapsar.models.learned import LearnedModel
-from collapsar.records.record import is_loss
 
 STEPS_BETWEEN_READINGS = 20  # losses are read in groups, so that not every step waits for the GPU
 

@@ -7,11 +7,11 @@ from importlib.util import find_spec
 
 import torch
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.recipes import flattened
 from collapsar.machine.choice import AUTO, Machine, number_in, restore_machine
 from collapsar.machine.devices import has_device
 from collapsar.models.plan import DEFAULT_PLAN, Plan
-from collapsar.records.recipes import flattened
 from collapsar.training.trainer import FULL_PRECISION, TrainerRecipe, check_trainer
 
 OWN_THREADS = torch.get_num_threads()  # torch's own choice, before any chain of this process set another

@@ -17,14 +17,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from collapsar.data.pool import PoolBatches
-from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.foundations.errors import NonFiniteError, UsageError, check_positive
+from collapsar.foundations.samples import to_model_range
 from collapsar.judging.spaces.self_supervised import SimilarityLogits
 from collapsar.machine import signals
 from collapsar.machine.devices import random_states, set_random_states
 from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import Pretext
 from collapsar.models.shapes import Images
-from collapsar.samples import to_model_range
 from collapsar.training.callbacks import STEPS_BETWEEN_READINGS, OnSteps
 from collapsar.training.unfinished import State, Unfinished
 

@@ -27,16 +27,15 @@ import torch
 from filelock import FileLock, Timeout
 from lightning.pytorch.callbacks import EarlyStopping
 
-import collapsar
-from collapsar.errors import UsageError, is_of_disk
-from collapsar.files import temporary_of, write_atomically
+from collapsar.foundations.errors import UsageError, is_of_disk
+from collapsar.foundations.files import temporary_of, write_atomically
+from collapsar.foundations.recipes import flattened
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.settings import OURS, class_name, config_folder, digest, first_training_settings
 from collapsar.judging.spaces import base
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
-from collapsar.records.recipes import flattened
-from collapsar.records.settings import OURS, class_name, config_folder, digest, first_training_settings
-from collapsar.samples import Samples
 from collapsar.training.trainer import Recipe, Training, configured_list, make_trainer
 from collapsar.training.unfinished import DAMAGE, checksum
 
@@ -223,7 +222,7 @@ def content_of(samples: Samples) -> str:
 
 def code_of(recipe: Recipe) -> str:
     """A stable digest of our code, and of the source files of the model's class and its base classes."""
-    package = Path(inspect.getfile(collapsar)).parent
+    package = Path(__file__).parents[1]
     with torch.random.fork_rng(devices=[]):
         classes = [each for each in type(recipe.model()).__mro__ if issubclass(each, GenerativeModel)]
     content = blake2b(digest_size=16)

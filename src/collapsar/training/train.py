@@ -16,7 +16,10 @@ from lightning import Callback
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from collapsar.data.pool import REAL, Part, Pool, PoolBatches, PoolInOrder, check_batch_size
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.recipes import flattened
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import derive_seed, make_generator
 from collapsar.machine import signals
 from collapsar.machine.devices import device_seeded, explain_out_of_memory, tensor_cores_allowed
 from collapsar.models.analytic.analytic import AnalyticModel
@@ -24,9 +27,6 @@ from collapsar.models.course import compiled, networks_of
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.learned import LearnedModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
-from collapsar.records.recipes import flattened
-from collapsar.samples import Samples
-from collapsar.seeding import derive_seed, make_generator
 from collapsar.training.callbacks import BestWeights, LossMonitor, OnReading, OnSteps, Place
 from collapsar.training.pretraining import check_pretraining, pretrain
 from collapsar.training.stored import begin_with

@@ -24,14 +24,14 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins import AsyncCheckpointIO, LayerSync, Precision
 
 from collapsar.data.pool import DeviceCache
-from collapsar.errors import UsageError
+from collapsar.foundations.chosen import value_text
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.recipes import flattened, with_arguments
 from collapsar.machine.choice import AUTO, Machine
 from collapsar.machine.devices import free_bytes, torch_settings_kept
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.own_fit import AUTOCAST_DTYPES
 from collapsar.models.plan import Plan
-from collapsar.records.chosen import value_text
-from collapsar.records.recipes import flattened, with_arguments
 from collapsar.training.callbacks import FOLDER, Place, configured_loggers, placed
 
 TrainerRecipe = Callable[..., Trainer]

@@ -23,13 +23,13 @@ import lightning
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-import collapsar
-from collapsar.files import temporary_of, write_atomically
+from collapsar.foundations import __version__
+from collapsar.foundations.files import temporary_of, write_atomically
+from collapsar.foundations.settings import binding_settings, digest
 from collapsar.machine import signals
 from collapsar.machine.choice import Machine
 from collapsar.machine.devices import random_states, set_random_states
 from collapsar.models.learned import LearnedModel
-from collapsar.records.settings import binding_settings, digest
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def belonging(config: Mapping[str, Any], *, generation: int, machine: Machine | 
         "generation": generation,
         "settings": digest(binding_settings(config)),
         "machine": machine.to_dict() if machine else {},
-        "version": [str(of.__version__) for of in (collapsar, torch, lightning)],
+        "version": [__version__, str(torch.__version__), str(lightning.__version__)],
     }
 
 

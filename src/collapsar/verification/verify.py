@@ -27,9 +27,9 @@ from collapsar.data.pool import Pool
 from collapsar.data.real_data import RealData
 from collapsar.data.regimes import Replace
 from collapsar.drawing.selection import Drawn, KeepAll
+from collapsar.foundations.seeding import derive_seed, make_generator
 from collapsar.models.bias import ScaledLatents
 from collapsar.models.generative import GenerativeModel
-from collapsar.seeding import derive_seed, make_generator
 from collapsar.theory.fitted import fitted_values
 from collapsar.theory.law import Law
 from collapsar.theory.laws import laws_of

@@ -6,7 +6,7 @@ from scipy.stats import chisquare
 
 from collapsar.cases.scenes.scenes import FACTORS, draw_scenes
 from collapsar.config.composition import build
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from tiny_chains import compose_settings
 
 SMALL = ("data=scenes", "data.num_train=300", "data.num_test=200", "data.num_reserve=100")

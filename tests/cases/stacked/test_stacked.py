@@ -8,8 +8,8 @@ from collapsar.cases.stacked.stacked import StackedMNIST, stacked
 from collapsar.config.composition import build
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import TorchvisionSource
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from tiny_chains import compose_settings
 
 FACTORS = StackedMNIST(sample_shape=[3, 28, 28], num_train=1, num_test=1, num_reserve=0, root=None, seed=0).factors

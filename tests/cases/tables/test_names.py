@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collapsar.cases.tables.names import column_error, find_name, quoted, type_override
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 NAMES = st.text(st.sampled_from("aZ09_. ,;:=é'\"\\[]{}()#!%-+/"), min_size=1, max_size=8)
 NAMES |= st.sampled_from(["3", "2020_01", "1e5", "true", "Null", "nan", "-inf", "007", "1_0.5", "a: b", "it's"])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from collapsar.config import composition
-from collapsar.records.settings import binding_settings
+from collapsar.foundations.settings import binding_settings
 from collapsar.report.page import render
 from collapsar.study.study import read_study
 from tiny_chains import build_and_run, compose_settings, killed_and_whole

@@ -16,7 +16,7 @@ from collapsar.cases.tables.measures import (
     predict,
     score_predictions,
 )
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.judging.downstream import area_under_curve
 
 TASK = TableTask(num_trees=20, inverse_regularisation=1.0, max_iterations=500, num_bins=15, subgroup=None, seed=0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from collapsar.cases.tables.csv_file import from_frame
 from collapsar.cases.tables.numerals import Signs
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from user_tables import as_csv, table_file, with_column, write_text
 
 LINES = range(40)

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from collapsar.cases.tables.measures import MOST_PARTS, row_groups, safe_names
 from collapsar.cases.tables.numerals import typed
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from mixed_tables import KINDS, mixed_rows, mixed_table
 
 CONF = Path(__file__).parents[3] / "conf"

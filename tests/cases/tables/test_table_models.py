@@ -7,9 +7,9 @@ import torch
 from torch.distributions import Bernoulli, Categorical, Normal
 
 from collapsar.cases.tables.table_models import Heads, TableGAN, TableVAE
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.models.bias import ScaledLatents, TemperedLikelihood
-from collapsar.samples import Samples
 from tiny_chains import TINY, build_and_run, killed_and_whole
 from tiny_models import SWITCHED_OFF, VAE_SWITCHED_OFF
 

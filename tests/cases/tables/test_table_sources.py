@@ -13,8 +13,8 @@ from collapsar.config.composition import build, chain_name, file_checksum, setti
 from collapsar.config.constructors import walk
 from collapsar.data.causes.cause import plant_all
 from collapsar.data.causes.recorded import LabelNoise
-from collapsar.errors import UsageError
-from collapsar.records.settings import binding_settings
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.settings import binding_settings
 from tiny_chains import compose_settings
 from tiny_tables import people
 

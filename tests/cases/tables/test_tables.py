@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from collapsar.cases.tables.numerals import typed
 from collapsar.cases.tables.schema import NormalScores, fit_scale, fit_table, has_spread
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 
 KINDS = {"size": "continuous", "visits": "count", "colour": "category", "target": "category"}
 SCALES = ("quantile", "standardise")

@@ -13,11 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from collapsar.data.sources.real import CIFAR10, MNIST, Digits
+from collapsar.foundations.samples import quantise, to_model_range
 from collapsar.judging.spaces.preprocessing import binomial_blur
 from collapsar.judging.spaces.stick import FOLDER, StickSpace, read_stick
 from collapsar.metrics.frechet import frechet_distance
 from collapsar.metrics.neighbours import neighbour_scores
-from collapsar.samples import quantise, to_model_range
 
 VALUES = Path(__file__).with_suffix(".json")
 STICKS = ("digits", "mnist", "cifar10", "scenes")

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.judging.spaces import classifier as classifier_module
 from collapsar.judging.spaces.base import digest_real
 from collapsar.judging.spaces.classifier import ClassifierSpace
 from collapsar.judging.spaces.embedders import TrainingBudget
 from collapsar.judging.spaces.preprocessing import Augmentation
-from collapsar.samples import Samples
 
 CPU = torch.device("cpu")
 AUGMENTATION = Augmentation(

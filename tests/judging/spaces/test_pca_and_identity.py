@@ -8,10 +8,10 @@ import torch
 from sklearn.decomposition import PCA
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.judging.spaces.identity import IdentitySpace
 from collapsar.judging.spaces.pca import PCASpace
-from collapsar.samples import Samples
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.judging.spaces.preprocessing import Augmentation, binomial_blur, grey_to_rgb
 from collapsar.judging.spaces.pretrained import DinoEmbedder
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.judging.spaces.pretrained import INCEPTION_FILE, DinoV2Space, InceptionSpace
-from collapsar.samples import Samples
 
 CPU = torch.device("cpu")
 HUBCONF = """

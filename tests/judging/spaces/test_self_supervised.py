@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.judging.spaces import self_supervised
 from collapsar.judging.spaces.embedders import TrainingBudget
 from collapsar.judging.spaces.preprocessing import Augmentation

@@ -15,7 +15,7 @@ from collapsar.cases.stacked.stacked import (
 )
 from collapsar.data.real_data import RealData
 from collapsar.drawing.selection import choose_space
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.judging.spaces.stick import FOLDER, read_stick
 from collapsar.judging.suite import factor_scores
 

@@ -11,12 +11,12 @@ from stick_values import STICKS, VALUES, corrupted, fit, load, measure, path_of
 from collapsar.config.composition import build
 from collapsar.data.real_data import RealData
 from collapsar.data.sources.real import CIFAR10, MNIST
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 from collapsar.judging.spaces import stick as stick_module
 from collapsar.judging.spaces.base import checksum
 from collapsar.judging.spaces.stick import StickSpace, read_stick
 from collapsar.judging.suite import factor_scores
-from collapsar.samples import Samples
 from tiny_chains import compose_settings
 
 CLAIMED = {"digits": 0.98, "mnist": 0.994, "cifar10": 0.90, "scenes": 0.999}  # scenes: all six factors at once

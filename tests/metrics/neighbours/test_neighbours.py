@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prdc import compute_prdc
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.metrics.neighbours import nearest
 from collapsar.metrics.neighbours.scores import (
     NeighbourScores,

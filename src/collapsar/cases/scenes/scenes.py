@@ -13,8 +13,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from collapsar.data.real_data import DrawnSource, Factor, Factors, Sizes
-from collapsar.errors import UsageError, check_fraction
-from collapsar.samples import Samples, quantise
+from collapsar.foundations.errors import UsageError, check_fraction
+from collapsar.foundations.samples import Samples, quantise
 
 SIDE, HORIZON = 32, 11.0  # pixels
 PIXELS = torch.arange(SIDE).float()  # the places of rows, and of columns

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from collapsar.data.real_data import Factor, Factors, RealData, Sizes, Source, StickSplit
 from collapsar.data.sources.real import MNIST
-from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.foundations.errors import UsageError, check_not_negative, check_positive
+from collapsar.foundations.samples import Samples, concatenate
+from collapsar.foundations.seeding import make_generator
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace
 from collapsar.judging.spaces.embedders import join
 from collapsar.judging.spaces.stick import load_stick, stick_features
-from collapsar.samples import Samples, concatenate
-from collapsar.seeding import make_generator
 
 COLOURS = ("red", "green", "blue")
 NUM_DIGITS = 10

@@ -16,7 +16,7 @@ from scipy.stats import ks_2samp
 from scipy.stats.contingency import association
 
 from collapsar.cases.tables.schema import Column, Table
-from collapsar.errors import printable
+from collapsar.foundations.errors import printable
 from collapsar.metrics.modes import DROPPED_BELOW
 
 ROUNDING = 1e-5  # of a range: encoding rounds to float32, and the smallest and largest number must stay valid

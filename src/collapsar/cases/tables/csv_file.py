@@ -23,8 +23,8 @@ from pandas.api.types import infer_dtype, is_float_dtype
 from collapsar.cases.tables.names import shown
 from collapsar.cases.tables.numerals import Signs, sign_name
 from collapsar.data.sources.pictures import listed
-from collapsar.errors import UsageError, printable
-from collapsar.records.words import counted
+from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.words import counted
 
 SEPARATORS = (",", ";", "\t", "|")
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

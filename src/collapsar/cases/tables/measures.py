@@ -26,11 +26,11 @@ from collapsar.cases.tables import columns as by_column
 from collapsar.cases.tables.names import Typed, find_name
 from collapsar.cases.tables.schema import Column, Table
 from collapsar.data.real_data import RowFormat
-from collapsar.errors import UsageError, check_positive
+from collapsar.foundations.errors import UsageError, check_positive
+from collapsar.foundations.samples import Samples
 from collapsar.judging.comparison import Comparison
 from collapsar.judging.downstream import area_under_curve
 from collapsar.judging.evaluator import ExtraMetrics, Measure
-from collapsar.samples import Samples
 
 MOST_PARTS = 64  # columns or groups of rows that get their own keys; means are over all
 LONGEST_NAME = 40  # characters of a column's name in a key

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from collapsar.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, printable
 
 Typed = str | int | float | bool  # a column's name after Hydra has read it from a setting without quotes
 WHOLE = re.compile(r"[+-]?(?:0|[1-9](?:_?[0-9])*)")

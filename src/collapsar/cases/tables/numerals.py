@@ -19,8 +19,8 @@ from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 from collapsar.cases.tables.names import column_error, shown, type_override
 from collapsar.cases.tables.schema import LARGEST_COUNT, Kind
 from collapsar.data.sources.pictures import listed
-from collapsar.errors import UsageError, printable
-from collapsar.records.words import counted
+from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.words import counted
 
 THOUSANDS_SIGNS = (",", ".", "'", " ", "\u00a0", "\u202f", "\u2009", "\u2019")
 PADDED = re.compile(r"\s*[+-]?0[0-9]")  # a number that begins with an extra zero, as codes do: 007

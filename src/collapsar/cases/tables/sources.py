@@ -28,9 +28,9 @@ from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table, fit_ta
 from collapsar.data.real_data import RealData, Sizes, Source
 from collapsar.data.sources.pictures import listed
 from collapsar.data.sources.real import stratified_indices, subset_size
-from collapsar.errors import UsageError
-from collapsar.records.recipes import flattened, with_arguments
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.recipes import flattened, with_arguments
+from collapsar.foundations.samples import Samples
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from collapsar.cases.tables.numerals import KINDS, find_kinds, find_numbers, sig
 from collapsar.cases.tables.schema import Kind, ScaleName, encoding_notes
 from collapsar.cases.tables.sources import TableSource
 from collapsar.data.sources.pictures import listed
-from collapsar.errors import UsageError, check_fraction, check_positive, printable
+from collapsar.foundations.errors import UsageError, check_fraction, check_positive, printable
 
 logger = logging.getLogger(__name__)
 

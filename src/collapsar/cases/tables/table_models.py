@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.errors import UsageError, check_fraction, check_positive
 from collapsar.models.bias import temper_logits
 from collapsar.models.conditioning import LabelledLatents, OneHotLatents, ProjectionCritic, begun_vectors, given
 from collapsar.models.gan.gan import AdversarialModel, Loss, averaged

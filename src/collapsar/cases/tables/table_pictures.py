@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from collapsar.records.words import listed
+from collapsar.foundations.words import listed
 from collapsar.report.sections import panels
 from collapsar.study.chains import Chain, row_picture
 from collapsar.study.study import Study

@@ -16,9 +16,9 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from collapsar.data.real_data import Factors, RealData
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
-from collapsar.seeding import make_generator
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import make_generator
 
 
 class Cause(ABC):

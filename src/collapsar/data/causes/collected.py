@@ -9,8 +9,8 @@ from torch import Tensor
 
 from collapsar.data.causes.cause import Cause, labels_of
 from collapsar.data.real_data import Factors
-from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.samples import Samples, to_model_range
+from collapsar.foundations.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.samples import Samples, to_model_range
 
 SAMPLES_PER_CHUNK = 4096  # bounds memory only
 

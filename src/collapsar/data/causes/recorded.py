@@ -10,8 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from collapsar.data.causes.cause import Cause, labels_of
-from collapsar.errors import UsageError, check_fraction, check_positive
-from collapsar.samples import Samples, quantise, to_model_range
+from collapsar.foundations.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.samples import Samples, quantise, to_model_range
 
 IMAGES_PER_CHUNK = 4096  # bounds memory only
 KERNEL_SDS = 3  # radius of a blur's kernel, in standard deviations

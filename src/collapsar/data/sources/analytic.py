@@ -11,8 +11,8 @@ from math import sqrt
 import torch
 
 from collapsar.data.real_data import DrawnSource, Sizes
-from collapsar.errors import UsageError, check_positive
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError, check_positive
+from collapsar.foundations.samples import Samples
 from collapsar.theory.formulas import zipf_shares
 
 

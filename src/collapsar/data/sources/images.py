@@ -19,9 +19,9 @@ import torch
 from collapsar.data.real_data import RealData, Sizes, Source, StickSplit
 from collapsar.data.sources.pictures import ARRAYS, Named, as_pixels, find_images, listed, load_arrays, read_all
 from collapsar.data.sources.real import subset_size
-from collapsar.errors import UsageError, check_fraction, printable
-from collapsar.records.words import counted
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError, check_fraction, printable
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.words import counted
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from collapsar.data.real_data import KnownModes
 from collapsar.data.sources.analytic import VectorSource
-from collapsar.errors import check_positive
-from collapsar.samples import Samples
+from collapsar.foundations.errors import check_positive
+from collapsar.foundations.samples import Samples
 
 
 @dataclass(kw_only=True, eq=False)

@@ -6,7 +6,7 @@ import torch
 from torchvision import datasets
 
 from collapsar.data.sources.real import MNIST, TorchvisionSource, as_images, cifar_checksums
-from collapsar.samples import Samples
+from collapsar.foundations.samples import Samples
 
 EmnistSplit: TypeAlias = Literal["balanced", "letters", "digits"]
 EMNIST_SIZES = {"balanced": (112_800, 18_800, 47), "letters": (124_800, 20_800, 26), "digits": (240_000, 40_000, 10)}

@@ -20,8 +20,8 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image, ImageOps
 
-from collapsar.errors import UsageError, printable
-from collapsar.records.words import counted
+from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.words import counted
 
 logger = logging.getLogger(__name__)
 

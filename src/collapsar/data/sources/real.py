@@ -22,8 +22,8 @@ from torch import Tensor
 from torchvision import datasets
 
 from collapsar.data.real_data import RealData, Sizes, Source, StickSplit
-from collapsar.errors import UsageError
-from collapsar.samples import Samples
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import Samples
 
 
 class FixedSource(Source, ABC):

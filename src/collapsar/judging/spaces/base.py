@@ -22,10 +22,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import NonFiniteError, UsageError, check_positive
-from collapsar.files import write_atomically
+from collapsar.foundations.errors import NonFiniteError, UsageError, check_positive
+from collapsar.foundations.files import write_atomically
+from collapsar.foundations.settings import path_of_others
 from collapsar.judging.spaces.embedders import embed
-from collapsar.records.settings import path_of_others
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_hash
 
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.samples import to_model_range
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, load_or_train
 from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, make_head, train_classifier
 from collapsar.judging.spaces.preprocessing import Augmentation
 from collapsar.judging.spaces.self_supervised import SelfSupervisedSpace
-from collapsar.samples import to_model_range
 
 logger = logging.getLogger(__name__)
 

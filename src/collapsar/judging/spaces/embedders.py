@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from collapsar.errors import NonFiniteError, UsageError, check_not_negative, check_positive
+from collapsar.foundations.errors import NonFiniteError, UsageError, check_not_negative, check_positive
+from collapsar.foundations.samples import to_model_range
 from collapsar.judging.progress import advance
-from collapsar.samples import to_model_range
 
 ENCODER_WIDTHS = (24, 48, 64, 48)
 

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import check_positive
+from collapsar.foundations.errors import check_positive
+from collapsar.foundations.samples import to_model_range
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, content_hash, load_or_compute
-from collapsar.samples import to_model_range
 
 
 class PrincipalAxes(nn.Module):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from collapsar.errors import UsageError, check_fraction, check_not_negative
+from collapsar.foundations.errors import UsageError, check_fraction, check_not_negative
 from collapsar.models.shapes import Images
 
 

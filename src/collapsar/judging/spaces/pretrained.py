@@ -17,10 +17,10 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.samples import quantise
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, checksum
 from collapsar.judging.spaces.preprocessing import grey_to_rgb
-from collapsar.samples import quantise
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 DINO = "facebookresearch/dinov2"

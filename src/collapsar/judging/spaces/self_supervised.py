@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.samples import to_model_range
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, labels_of, load_or_train
 from collapsar.judging.spaces.embedders import Encoder, TrainingBudget, build_seeded, embed, train_classifier
 from collapsar.judging.spaces.preprocessing import Augmentation
-from collapsar.samples import to_model_range
 
 
 class SimilarityLogits(nn.Module):

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from collapsar.data.real_data import RealData
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.judging.spaces.base import FeatureSpace, FittedSpace, checksum
 from collapsar.judging.spaces.embedders import make_head
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.metrics.checks import Features, Labels, check_features, check_labels, check_pair
 from collapsar.metrics.neighbours.balls import Membership, find_members
 from collapsar.metrics.neighbours.nearest import find_nearest

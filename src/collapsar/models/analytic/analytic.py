@@ -14,12 +14,12 @@ from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from collapsar.errors import NonFiniteError, UsageError, check_positive
+from collapsar.foundations.errors import NonFiniteError, UsageError, check_positive
+from collapsar.foundations.samples import Samples
+from collapsar.foundations.seeding import draw_weighted
 from collapsar.models.bias import UNBIASED, Bias, temper_probabilities
 from collapsar.models.generative import GenerativeModel
 from collapsar.models.shapes import PerSample, Rows
-from collapsar.samples import Samples
-from collapsar.seeding import draw_weighted
 
 
 class AnalyticModel(GenerativeModel, ABC):

@@ -20,13 +20,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.foundations.errors import UsageError, check_not_negative, check_positive
+from collapsar.foundations.samples import Samples, to_model_range
 from collapsar.models.course import Losses, Player
 from collapsar.models.flow.flow_bodies import BODIES, Body
 from collapsar.models.layers import Layers, Norm, scaled
 from collapsar.models.learned import LearnedModel
 from collapsar.models.shapes import Labels, Latents, PerSample, Values
-from collapsar.samples import Samples, to_model_range
 
 Solver = Literal["euler", "midpoint"]
 HIDDEN_CLASSES = 0.1  # share of a batch whose class is hidden if sampling is guided; the authors have .1 and .2

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.errors import UsageError
+from collapsar.foundations.errors import UsageError
 from collapsar.models.layers import Layers, begun_at_zero, check_image_shape, convolution, num_halvings
 from collapsar.models.shapes import Images, Labels, PerSample, Values
 

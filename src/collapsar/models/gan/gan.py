@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from collapsar.errors import check_fraction, check_not_negative, check_positive
+from collapsar.foundations.errors import check_fraction, check_not_negative, check_positive
+from collapsar.foundations.samples import Samples, to_model_range
 from collapsar.models.augmentation import transformed_differentiably
 from collapsar.models.conditioning import given
 from collapsar.models.course import Losses, Player, as_betas
@@ -32,7 +33,6 @@ from collapsar.models.gan.gan_bodies import GENERATOR_LAYERS, Body, make_rivals
 from collapsar.models.layers import Layers, Norm, scaled, unwrapped
 from collapsar.models.learned import LearnedModel
 from collapsar.models.shapes import Images, Labels, Latents, Logits, PerSample, Scalar, Values
-from collapsar.samples import Samples, to_model_range
 
 Loss = Literal["non_saturating", "hinge", "wgan_gp"]
 NUM_LINES = 256  # of the sliced Wasserstein distance

@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from collapsar.errors import UsageError, check_not_negative, check_positive
+from collapsar.foundations.errors import UsageError, check_not_negative, check_positive
+from collapsar.foundations.samples import Samples, as_samples, to_model_range
 from collapsar.models.bias import temper_logits, temper_sd
 from collapsar.models.conditioning import given
 from collapsar.models.course import ADAM_BETAS, Losses, Player, as_betas
@@ -28,7 +29,6 @@ from collapsar.models.learned import LearnedModel
 from collapsar.models.plan import MODEL_SPECIFIC_KEYS, Plan
 from collapsar.models.shapes import Images, Labels, Latents, Scalar, Values
 from collapsar.models.vae.vae_bodies import MOST_LATENTS, Body, LatentMixture, make_coder
-from collapsar.samples import Samples, as_samples, to_model_range
 
 
 class VariationalModel(LearnedModel, ABC):

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from collapsar.errors import check_positive
+from collapsar.foundations.errors import check_positive
 from collapsar.models.conditioning import LabelledImages, LabelledLatents
 from collapsar.models.layers import (
     PLAIN,

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from collapsar.foundations.words import counted, listed
 from collapsar.journal.courses import HALF
 from collapsar.journal.profile import SHARES, gate_evidence
-from collapsar.records.words import counted, listed
 from collapsar.report.sections import predictors
 from collapsar.report.sections.curves import HEIGHT, WIDTH, glances
 from collapsar.report.wording import in_generations, interval_text, number_text, seeds_text, time_text, waiting_text

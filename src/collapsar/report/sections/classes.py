@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.definitions import GONE_FRACTION
 from collapsar.judging.metric_keys import SHARE, bounds_of, split_class, split_column
-from collapsar.records.record import GenerationRecord
 from collapsar.report.sections import panels
 from collapsar.report.wording import MISSING
 from collapsar.study.arms import Arm

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from typing import Any
 
-from collapsar.records.words import counted, listed
+from collapsar.foundations.words import counted, listed
 from collapsar.report.wording import bounds_text, number_text, p_text
 from collapsar.study.analysis import OUTCOMES
 from collapsar.study.comparison import ComparedArm, Comparison

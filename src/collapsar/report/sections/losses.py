@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from collapsar.errors import printable
-from collapsar.records.record import is_loss
+from collapsar.foundations.errors import printable
+from collapsar.foundations.record import is_loss
 from collapsar.report.sections import panels
 from collapsar.study.chains import Chain
 from collapsar.study.study import Study

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from collapsar.records.words import counted
+from collapsar.foundations.words import counted
 from collapsar.report.wording import in_generations, number_text, waiting_text
 from collapsar.study.predictors import Keeping, Keepings
 from collapsar.study.survival import WaitingTime

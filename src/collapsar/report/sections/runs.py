@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-from collapsar.records.words import counted
+from collapsar.foundations.words import counted
 from collapsar.study.arms import NAMED_PARTS, Arm, part_name
 from collapsar.study.chains import Chain
 from collapsar.study.study import Study

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from zipfile import ZipFile
 
-from collapsar.errors import disk_errors_name
+from collapsar.foundations.errors import disk_errors_name
 
 ARCHIVE_MARK, ARCHIVE_CHECKSUM_BYTES = b"collapsar checksum ", 16
 LINE_MARK, FILE_MARK = ', "checksum": "', "# checksum "

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from collapsar.errors import NonFiniteError
-from collapsar.samples import quantise, to_model_range
+from collapsar.foundations.errors import NonFiniteError
+from collapsar.foundations.samples import quantise, to_model_range
 
 EVERY_LEVEL = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
 

@@ -5,7 +5,7 @@ from math import inf, nan
 
 import pytest
 
-from collapsar.errors import (
+from collapsar.foundations.errors import (
     UsageError,
     check_fraction,
     check_not_negative,

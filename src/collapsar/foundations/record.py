@@ -8,8 +8,8 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from collapsar.errors import UsageError
-from collapsar.files import line_is_whole, line_with_checksum
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import line_is_whole, line_with_checksum
 
 LEARNING_RATE, GRADIENT_NORM = "learning_rate", "gradient_norm"  # in curves; of several networks, each with its name
 

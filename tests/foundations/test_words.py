@@ -2,7 +2,7 @@
 
 import pytest
 
-from collapsar.records.words import counted, duration_text
+from collapsar.foundations.words import counted, duration_text
 
 
 @pytest.mark.parametrize(

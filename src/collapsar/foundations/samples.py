@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from collapsar.errors import NonFiniteError, UsageError
+from collapsar.foundations.errors import NonFiniteError, UsageError
 
 UNLABELLED = -1  # the label of a sample whose class is unknown
 

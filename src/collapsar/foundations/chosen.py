@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from collapsar.errors import printable
-from collapsar.records.settings import class_name, flatten
+from collapsar.foundations.errors import printable
+from collapsar.foundations.settings import class_name, flatten
 
 CHOICES = "choices.json"
 FRONT = ("data", "model")  # their choices stand before the regime, without a key

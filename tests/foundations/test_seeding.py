@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collapsar import seeding
-from collapsar.seeding import derive_seed, draw_weighted, make_generator
+from collapsar.foundations import seeding
+from collapsar.foundations.seeding import derive_seed, draw_weighted, make_generator
 
 SEEDS = st.integers(0, 2**31 - 1)
 STREAMS = st.tuples(SEEDS, st.integers(0, 1000), st.sampled_from(["train", "sample", "pool", "batches"]))

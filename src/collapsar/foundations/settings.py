@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from collapsar.errors import UsageError
-from collapsar.files import file_is_whole
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import file_is_whole
 
 CONFIG = "config.yaml"  # of a run folder
 FREE_SETTINGS = (

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from collapsar.records import commit as commit_module
-from collapsar.records.commit import commit, commit_of_checkout, commit_of_wheel
+from collapsar.foundations import commit as commit_module
+from collapsar.foundations.commit import commit, commit_of_checkout, commit_of_wheel
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from collapsar.records import settings
-from collapsar.records.settings import (
+from collapsar.foundations import settings
+from collapsar.foundations.settings import (
     INTRODUCED_AS,
     binding_settings,
     class_name,

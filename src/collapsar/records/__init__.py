@@ -1,1 +1,0 @@
-"""The record of a finished generation, and the settings that define a chain."""
