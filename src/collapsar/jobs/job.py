@@ -26,7 +26,6 @@ from collapsar.foundations.errors import UsageError, disk_errors_name
 from collapsar.foundations.words import duration_text
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
-from collapsar.jobs.processes import LOG
 from collapsar.journal.objective import read_objective
 from collapsar.journal.rows import headline
 from collapsar.machine.signals import catch_signals
@@ -116,7 +115,7 @@ def run_chain(
 def own_log(folder: Path) -> Iterator[None]:
     """Send what a job logs to its own file; only lines of this module reach the terminal."""
     multirun.begun.append(time.monotonic())
-    root, file = logging.getLogger(), logging.FileHandler(folder / LOG, delay=True)
+    root, file = logging.getLogger(), logging.FileHandler(folder / multirun.LOG, delay=True)
     of_this_module = logging.Filter(__name__)
     terminal = [handler for handler in root.handlers if type(handler) is logging.StreamHandler]
     root.addHandler(file)

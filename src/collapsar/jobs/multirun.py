@@ -28,7 +28,6 @@ from collapsar.foundations.chosen import Chosen
 from collapsar.foundations.errors import UsageError
 from collapsar.foundations.settings import SEEDS
 from collapsar.foundations.words import counted
-from collapsar.jobs.processes import LOG
 
 if TYPE_CHECKING:
     from collapsar.study.study import Study
@@ -39,6 +38,7 @@ NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to ever
 QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process
+LOG = "job.log"  # in the folder of a chain
 PAGE = "report.html"  # in the folder of a study, and in that of a chain
 SHARE = 0.03  # of the time, at most, that the writing takes
 MIN_SECONDS, FIRST_SECONDS = 3.0, 0.3  # between two pages, and what writing the first one is taken to cost

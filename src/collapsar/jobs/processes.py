@@ -29,9 +29,9 @@ from omegaconf import DictConfig
 
 from collapsar.foundations.errors import UsageError, check_positive
 from collapsar.jobs.failures import Outcome, exit_code, is_expected, one_line
+from collapsar.jobs.multirun import LOG
 from collapsar.machine.choice import number_in
 
-LOG = "job.log"  # in a run folder
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 PRELOADED = [  # what most chains import

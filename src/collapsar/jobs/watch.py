@@ -14,8 +14,8 @@ from rich.text import Text
 
 from collapsar.foundations.words import duration_text
 from collapsar.jobs.failures import Outcome
-from collapsar.jobs.multirun import make_console
-from collapsar.jobs.processes import LOG, Job
+from collapsar.jobs.multirun import LOG, make_console
+from collapsar.jobs.processes import Job
 from collapsar.journal.live import live_view
 
 logger = logging.getLogger(__name__)
