@@ -3,12 +3,19 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.utils import instantiate
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from collapsar.drawing.farthest import Farthest, farthest_points
-from collapsar.drawing.rules import Curated, Deduplicated, TopScored, Verified
+from collapsar.drawing.rules import (
+    Curated,
+    Deduplicated,
+    TopScored,
+    Verified,
+    discriminator_logits,
+    ranks_within_classes,
+)
 from collapsar.drawing.selection import Judge, KeepAll, Selection
 from collapsar.foundations.errors import UsageError
 from collapsar.foundations.samples import Samples
@@ -59,6 +66,7 @@ SELECTIONS = [
     KeepAll(),
     TopScored(score="realism", kept_fraction=0.3),
     TopScored(score="confidence", kept_fraction=1),
+    TopScored(score="discriminator", kept_fraction=0.3),
     Verified(min_confidence=0.8, max_draws_per_sample=20),
     Curated(favoured_class=1, strength=1.0, max_draws_per_sample=20),
     Curated(favoured_class=[0, 1], strength=1.0, max_draws_per_sample=20, num_choices=3),
@@ -67,6 +75,7 @@ SELECTIONS = [
 ]
 
 
+@settings(deadline=None)  # the first discriminator imports scikit-learn
 @given(index=st.integers(0, len(SELECTIONS) - 1), num_samples=st.integers(10, 60))
 def test_exactly_as_many_are_kept_as_asked_for_and_all_were_drawn(index, num_samples):
     model = Uniform()
@@ -85,7 +94,7 @@ def test_kept_samples_keep_their_labels(selection):
 
 @pytest.mark.parametrize(
     ("selection", "judged_by"),
-    list(zip(SELECTIONS, [{}, {"name": "critic"}, *[{"name": "identity"}] * 6], strict=True)),
+    list(zip(SELECTIONS, [{}, {"name": "critic"}, *[{"name": "identity"}] * 7], strict=True)),
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_what_was_drawn_says_who_judged_it(selection, judged_by):
@@ -274,3 +283,39 @@ def test_every_selection_in_conf_builds(path):
     assert isinstance(selection, Selection)
     assert path.stem == selection.name
     assert len(select(selection, num_samples=30, real_features=lambda: torch.full((5, 2), -9.0)).samples) == 30
+
+
+def test_the_discriminators_logit_is_the_log_ratio_of_two_gaussians():
+    """Of N(a, 1) and N(b, s) the log ratio is ((x - b) / s)^2 / 2 - (x - a)^2 / 2 + log s, summed over features."""
+    generator = torch.Generator().manual_seed(0)
+    real = torch.randn(8000, 2, generator=generator) + torch.tensor([1.0, 0.0])
+    spread = torch.tensor([1.0, 1.3])
+    candidates = torch.randn(9000, 2, generator=generator) * spread + torch.tensor([0.0, 0.5])
+    terms = ((candidates - torch.tensor([0.0, 0.5])) / spread).square() / 2 + spread.log()
+    expected = (terms - (candidates - torch.tensor([1.0, 0.0])).square() / 2).sum(1).double()
+    found = discriminator_logits(candidates, real=real)
+    assert (found - expected).abs().mean() < 0.06
+    assert torch.corrcoef(torch.stack([found, expected]))[0, 1] > 0.99
+
+
+def test_the_discriminator_keeps_candidates_that_lie_where_real_samples_do():
+    """Real samples lie beyond the candidates along both columns."""
+    drawn = Samples(torch.rand(1000, 2, generator=torch.Generator().manual_seed(0)))
+    selection = TopScored(score="discriminator", kept_fraction=0.1)
+    chosen = selection.choose(drawn, num_wanted=100, judge=judge(), generator=torch.Generator())
+    assert len(chosen) == 100
+    assert drawn.values[chosen].sum(1).mean() > 1.4 * drawn.values.sum(1).mean()
+
+
+def test_the_discriminator_keeps_the_same_share_of_each_class():
+    values = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0))
+    labels = (values[:, 0] > 0.6).long()  # the class of what looks real
+    selection = TopScored(score="discriminator", kept_fraction=0.1)
+    chosen = selection.choose(Samples(values, labels), num_wanted=100, judge=judge(), generator=torch.Generator())
+    assert labels[chosen].double().mean().item() == pytest.approx(labels.double().mean().item(), abs=0.01)
+
+
+def test_ranks_within_classes_are_shares_of_the_class():
+    scores, labels = torch.tensor([5.0, 1.0, 3.0, -2.0]), torch.tensor([0, 0, 1, 1])
+    assert ranks_within_classes(scores, labels).tolist() == [0.5, 0.0, 0.5, 0.0]
+    assert ranks_within_classes(scores, None).tolist() == [0.75, 0.25, 0.5, 0.0]

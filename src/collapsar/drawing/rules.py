@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -13,18 +13,24 @@ from collapsar.drawing.selection import ROWS_PER_DISTANCE_CHUNK, Judge, Kept, Se
 from collapsar.foundations.errors import UsageError, check_fraction, check_not_negative, check_positive
 from collapsar.foundations.samples import Samples
 
+MOST_TO_LEARN_FROM = 10_000  # real samples, and as many candidates
+
 
 class TopScored(Selection):
     """The share of candidates, above 0 and at most 1, with the highest scores, in the order drawn.
 
-    The score is `realism` (the critic's logit) or `confidence` (probability of the likeliest class).
+    The score is `realism` (the critic's logit), `confidence` (probability of the likeliest class) or `discriminator`:
+    the logit of a logistic regression on the judge's features and their squares, which learns to tell the real training
+    set from these candidates, anew in each generation (Yi et al. 2025, arXiv:2510.16657; their discriminator is a
+    network). It keeps the share of each class, if candidates have classes: else it would keep the best class alone.
     """
 
-    def __init__(self, *, score: Literal["realism", "confidence"], kept_fraction: int | float) -> None:
+    def __init__(self, *, score: Literal["realism", "confidence", "discriminator"], kept_fraction: int | float) -> None:
         check_positive(kept_fraction=kept_fraction)
         check_fraction(kept_fraction=kept_fraction)
-        self.kept_fraction = kept_fraction
-        self.name = {"realism": "most_realistic", "confidence": "most_confident"}[score]
+        self.kept_fraction, self.score = kept_fraction, score
+        names = {"realism": "most_realistic", "confidence": "most_confident", "discriminator": "discriminated"}
+        self.name = names[score]
         self.judged_by = "critic" if score == "realism" else "space"
         self.needs_classes = score == "confidence"
         self.max_draws_per_sample = 1 / kept_fraction + 1  # one more for rounding up
@@ -36,9 +42,41 @@ class TopScored(Selection):
         if self.judged_by == "critic":
             assert judge.realism is not None, "checked beforehand"
             scores = judge.realism(candidates)
+        elif self.score == "discriminator":
+            logits = discriminator_logits(judge.features(candidates.values), real=judge.real_features())
+            scores = ranks_within_classes(logits, candidates.labels)
         else:
             scores = judge.confidence(candidates.values)
         return scores.topk(num_wanted).indices.sort().values.cpu()
+
+
+def discriminator_logits(
+    features: Float[Tensor, "sample feature"], *, real: Float[Tensor, "real feature"]
+) -> Float[Tensor, " sample"]:
+    """How real each candidate looks: if features are independent Gaussians on both sides, the log of their ratio."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def inputs(rows: Tensor) -> Any:
+        return torch.cat([rows, rows.square()], dim=1).double().cpu().numpy()
+
+    known = real[:MOST_TO_LEARN_FROM]
+    rows = torch.cat([known, features[: len(known)]])
+    is_real = torch.arange(len(rows)) < len(known)
+    discriminator = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced"))
+    discriminator.fit(inputs(rows), is_real.numpy())
+    return torch.from_numpy(discriminator.decision_function(inputs(features)))
+
+
+def ranks_within_classes(scores: Float[Tensor, " sample"], labels: Tensor | None) -> Float[Tensor, " sample"]:
+    """The share of its own class that has a lower score than each sample; without labels, of all samples."""
+    labels = torch.zeros(len(scores)) if labels is None else labels.cpu()
+    ranks = torch.empty_like(scores)
+    for label in labels.unique():
+        own = labels == label
+        ranks[own] = scores[own].argsort().argsort().to(ranks.dtype) / own.sum()
+    return ranks
 
 
 class Rejection(Selection, ABC):
