@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from collapsar.config.composition import check, chain_name
+from collapsar.config import composition
+from collapsar.config.composition import chain_name, check
 from collapsar.foundations.errors import UsageError
 from collapsar.foundations.files import line_with_checksum
 from collapsar.foundations.record import GenerationRecord
-from collapsar.foundations.settings import arm_settings, digest
+from collapsar.foundations.settings import digest
 from collapsar.jobs import multirun
+from collapsar.library.composing import experiment_of
 from collapsar.study.study import read_study
 from tiny_chains import compose_settings
 
@@ -81,8 +83,8 @@ def test_each_shorter_arm_is_told_in_one_sentence(tmp_path, caplog):
         stored(tmp_path, seed=seed, recalls=[*LASTS] * 3, asked=6, regime="Accumulate")
     kept(tmp_path)
     assert [record.message for record in caplog.records if record.name == multirun.__name__] == [
-        "Replace keeps its 2 generations: recall is halved in 2 chains",
         "Mix is extended to 5 generations: recall is not halved in 1 of 2 chains",
+        "Replace keeps its 2 generations: recall is halved in 2 chains",
     ]
 
 
@@ -106,6 +108,12 @@ def test_a_wrong_value_is_one_line_and_code_2(collapsar, tiny):
 
 def test_the_setting_names_no_other_folder():
     assert chain_name(_root_=compose_settings(*LONGER)) == chain_name(_root_=compose_settings())
+
+
+def test_the_settings_of_a_folder_from_before_this_one_still_make_an_experiment():
+    settings = composition.settings(compose_settings())
+    assert settings.pop("extend") is None
+    assert experiment_of(settings).extend is None
 
 
 def plant(run, edit):

@@ -2,12 +2,12 @@
 
 import pytest
 import yaml
+from planted_comparison import change, write_comparison
 
 from collapsar.report.page import write_report
 from collapsar.report.sections.forest import notes
 from collapsar.study.analysis import RMST
 from collapsar.study.study import read_study
-from planted_comparison import change, write_comparison
 
 EXTENDED, SHORT, LONG = "mix", 8, 16
 
