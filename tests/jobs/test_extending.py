@@ -156,13 +156,18 @@ def test_a_multirun_extends_an_arm_whole_and_gives_missing_seeds_the_length_of_t
 
 
 @pytest.mark.usefixtures("short")
-def test_a_chain_alone_is_decided_by_its_arm_and_a_dry_run_says_how(collapsar, tiny):
+def test_a_chain_alone_is_decided_by_its_arm_and_the_multirun_goes_on_with_an_arm_that_is_half_extended(
+    collapsar, tiny
+):
     assert collapsar("-m", *tiny, *ARMS, *LONGER, "seed=0,1", "dry_run=true")[0] == 0
     assert "replace keeps its 1 generation" in collapsar.printed
     assert "accumulate is extended to 2 generations" in collapsar.printed
     assert "2 generations to go" in collapsar.printed
     for name in ("replace", "accumulate"):
         assert collapsar(*tiny, f"regime={name}", *LONGER, "seed=0", "tracking=none", ARMS[-1])[0] == 0
-    assert lengths() == {
-        ("replace", 0): (1, 1), ("replace", 1): (1, 1), ("accumulate", 0): (2, 2), ("accumulate", 1): (1, 1)
-    }  # fmt: skip
+    expected = {(name, seed): (1, 1) for name in ("replace", "accumulate") for seed in (0, 1)}
+    assert lengths() == expected | {("accumulate", 0): (2, 2)}
+    for run in Path("outputs/study").glob("*accumulate*"):
+        plant(run, lambda metrics: metrics.update(recall=0.0))
+    assert collapsar("-m", *tiny, *ARMS, *LONGER, "seed=0,1")[0] == 0
+    assert lengths() == expected | {("accumulate", 0): (2, 2), ("accumulate", 1): (2, 2)}
