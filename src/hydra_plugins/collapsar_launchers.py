@@ -27,7 +27,7 @@ from rich.progress import track
 
 from collapsar.foundations.errors import UsageError
 from collapsar.jobs.failures import Outcome, command_of, failed_jobs
-from collapsar.jobs.multirun import chosen_for, make_console, run_folders
+from collapsar.jobs.multirun import chosen_for, keep_length, make_console, run_folders
 from collapsar.jobs.processes import ForkContext, Job, Share, shares_here, start_fork_server
 from collapsar.jobs.watch import Handle, run_all
 
@@ -91,6 +91,7 @@ class SideBySide(Launcher, ABC):
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = index
         folder = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
+        keep_length(config, hydra_config=config.hydra, folder=folder)  # before any job runs
         return Job(
             number=index + 1,
             title=f"{chosen_for(config, folder).arm}, seed {config.seed}",

@@ -30,7 +30,7 @@ from collapsar.foundations.settings import (
     recipes,
 )
 from collapsar.journal.objective import check_objective
-from collapsar.study.analysis import read_analysis
+from collapsar.study.analysis import check_extend, read_analysis
 
 NAMED_GROUPS = ("data", "model", "regime")
 RUNS = "*_seed*_*"  # run folders, by their names
@@ -191,6 +191,7 @@ def check(config: DictConfig) -> None:
     load_plugins(own["plugins"])
     check_objective(own["objective"], own["evaluation"])
     read_analysis(own)
+    check_extend(own["extend"], own["evaluation"])
     check_numbers(own)
     check_ranges(own)
     for path, part in parts(own):

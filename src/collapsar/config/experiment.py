@@ -38,6 +38,7 @@ class Experiment:
     plugins: list[str] = MISSING  # modules that add metrics and sections of the page
     seed: int = MISSING
     num_generations: int = MISSING  # generation 0 sees real data only
+    extend: str | None = None  # see `jobs.multirun.keep_length`; folders from before this setting lack it
     num_synthetic: Any = MISSING  # `data.schedules.Schedule`, or what it is made from
     size: str = MISSING
     batch_size: int = MISSING

@@ -17,7 +17,7 @@ from collapsar.foundations.files import file_is_whole
 
 CONFIG = "config.yaml"  # of a run folder
 FREE_SETTINGS = (
-    *("name", "num_generations", "objective", "analysis", "share_generation_0", "tracking", "alarm"),
+    *("name", "num_generations", "extend", "objective", "analysis", "share_generation_0", "tracking", "alarm"),
     *("data.root", "data.path"),  # data.checksum identifies a table
     *("evaluation.cache_folder", "continue_on_another_device", "wait_for_lock", "checkpoint_minutes", "dry_run"),
 )

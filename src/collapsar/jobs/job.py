@@ -51,6 +51,7 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     try:
         with catch_signals():
             composition.check(config)
+            multirun.keep_length(config, hydra_config=hydra_config, folder=folder)
             quieten_libraries(is_tiny=is_tiny(config))
             with own_log(folder) if is_in_turn and not config.dry_run else nullcontext():
                 return run_chain(config, hydra_config=hydra_config, folder=folder, is_in_turn=is_in_turn)

@@ -26,7 +26,7 @@ from collapsar.config.choices import SHARED_VARIABLE
 from collapsar.config.command_line import as_typed
 from collapsar.foundations.chosen import Chosen
 from collapsar.foundations.errors import UsageError
-from collapsar.foundations.settings import SEEDS
+from collapsar.foundations.settings import SEEDS, arm_settings, digest
 from collapsar.foundations.words import counted
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 NUM_JOBS_VARIABLE = "COLLAPSAR_NUM_JOBS"  # passes the number of jobs on to every process of a multirun
 QUIET = "hydra._internal.core_plugins.basic_launcher"  # its lines would stand beside ours
+LENGTHS_VARIABLE = "COLLAPSAR_LENGTHS"  # the same for the lengths that arms keep, by study and arm
 run_folders: list[Path] = []  # of the chains of this command, in the order of their jobs
 begun: list[float] = []  # when each job of this multirun began, if they run one after another in this process
 LOG = "job.log"  # in the folder of a chain
@@ -48,6 +49,7 @@ class StudySummary(Callback):
     """Count the jobs when a multirun starts; show and mirror its study, a table and a page, when it ends."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        os.environ.pop(LENGTHS_VARIABLE, None)
         with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
             os.environ[NUM_JOBS_VARIABLE] = str(count_jobs(config))
             os.environ[SHARED_VARIABLE] = json.dumps(shared_overrides(config))
@@ -119,6 +121,48 @@ def arm_jobs(
 def chosen_for(config: DictConfig, folder: Path) -> Chosen:
     """What was chosen for the job of this run folder, with a name that no other arm of its study has."""
     return composition.chosen_arm(config, beside=[folder, *folder.parent.glob(composition.RUNS)])
+
+
+def keep_length(config: DictConfig, *, hydra_config: Any, folder: Path) -> None:
+    """Lower `num_generations` to the length that the arm of this run folder keeps, unless `extend` extends the arm.
+
+    A multirun decides once, before its first job, and every process gets the decision.
+    """
+    if config.get("extend") is None:
+        return
+    own, is_alone = digest(arm_settings(composition.settings(config))), hydra_config.mode != RunMode.MULTIRUN
+    study = folder.parent if is_alone else Path(hydra_config.sweep.dir)
+    known = {} if is_alone else json.loads(os.environ.get(LENGTHS_VARIABLE, "{}"))
+    if str(study) not in known:
+        runs = sorted(path.parent for path in study.glob("*/records.jsonl" if is_alone else "**/records.jsonl"))
+        kept = _kept_lengths(runs, wanted=config.num_generations, only=own if is_alone else "") if runs else {}
+        known[str(study)] = kept
+        if not is_alone:
+            os.environ[LENGTHS_VARIABLE] = json.dumps(known)
+    config.num_generations = min(config.num_generations, known[str(study)].get(own, config.num_generations))
+
+
+def _kept_lengths(runs: Sequence[Path], *, wanted: int, only: str) -> dict[str, int]:
+    """The lengths of arms without a censored chain, by the digest of their settings; logs what becomes of shorter arms.
+
+    An open chain that `extend` itself runs to the length of its arm does not count as censored.
+    """
+    from collapsar.study.study import read_study
+    from collapsar.study.survival import has_lost_recall
+
+    kept = {}
+    for key, arm in ((digest(arm.settings), arm) for arm in read_study(runs).arms):
+        lengths, of = sorted({chain.num_generations for chain in arm.distinct}), counted(len(arm.distinct), "chain")
+        lasting = [chain for chain in arm.distinct if not has_lost_recall(chain)]
+        num_censored = sum(not (chain.is_open and chain.config.get("extend")) for chain in lasting)
+        why = f"recall is not halved in {num_censored} of {of}" if num_censored else "its chains differ in length"
+        text = f"is extended to {counted(wanted, 'generation')}: {why}"
+        if not num_censored and len(lengths) == 1:
+            kept[key] = lengths[0]
+            text = f"keeps its {counted(lengths[0], 'generation')}: recall is halved in {of}"
+        if only in ("", key) and lengths[0] < wanted:
+            logger.info("%s %s", arm.name, text)
+    return kept
 
 
 def runs_here(hydra_config: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from collapsar.foundations.errors import UsageError, check_positive
 from collapsar.foundations.settings import digest
+from collapsar.judging.metric_keys import groups_of
 
 RMST = "recall_rmst"  # restricted mean survival time: generations until recall is halved, to the horizon at most
 OUTCOMES = {
@@ -65,3 +66,12 @@ def shared_analysis(settings: Sequence[Mapping[str, Any]]) -> Analysis:
     """The analysis that all chains fixed; if they differ, nothing was fixed before."""
     found = {read_analysis(own) for own in settings}
     return found.pop() if len(found) == 1 else Analysis()
+
+
+def check_extend(extend: Any, evaluation: Any) -> None:
+    """Refuse what is neither null nor censored, and chains that do not measure the recall that decides."""
+    if extend not in (None, "censored"):
+        raise UsageError(f"extend must be null or censored: got {extend!r}")
+    groups = evaluation.get("metrics") if isinstance(evaluation, dict) else None
+    if extend and isinstance(groups, list) and not groups_of("recall", among=groups):
+        raise UsageError(f"extend=censored needs recall: add support to evaluation.metrics, got {', '.join(groups)}")

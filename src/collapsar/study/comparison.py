@@ -21,7 +21,7 @@ from collapsar.study.analysis import EARLIER_NAMES, RMST, Analysis, shared_analy
 from collapsar.study.arms import Arm, by_family, group_arms
 from collapsar.study.chains import Chain
 from collapsar.study.simultaneous import LEVEL, LargestT, dunnett_correlation
-from collapsar.study.survival import RecallSurvival, recall_life, recall_survival
+from collapsar.study.survival import RecallSurvival, has_lost_recall, recall_life, recall_survival
 from collapsar.study.verdicts import Effect, effects
 
 POWER = 0.8
@@ -69,6 +69,7 @@ class Comparison:
     spending: Spending  # the cost of one of its chains
     survival: RecallSurvival | None  # how long its recall lasts; None if recall was not measured
     horizon: int  # the last generation that is compared; recall survival is restricted to it
+    final: int  # the last one for other outcomes and costs: below the horizon if `extend` left an arm shorter
     outcomes: tuple[str, ...]  # the measured outcomes; the primary one, which decides, is the first
     arms: tuple[ComparedArm, ...]  # the other arms, the most helpful one first
     left_out: tuple[Arm, ...]  # arms that share fewer than two seeds with the baseline up to the horizon
@@ -106,12 +107,14 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
     baseline = next((arm for arm in family if arm.is_baseline), None)
     if baseline is None:
         return None
-    every = [chain for arm in family for chain in arm.distinct]
-    analysis, horizon = shared_analysis([chain.config for chain in every]), _horizon(every)
+    settled, others = ([c for arm in family if _is_settled(arm) == own for c in arm.distinct] for own in (True, False))
+    analysis = shared_analysis([chain.config for chain in (*settled, *others)])
+    horizon = _horizon(others) if others else max(chain.num_generations for chain in settled) - 1
     horizon = min(horizon, analysis.horizon or horizon)
+    final = min([horizon, *(chain.num_generations - 1 for chain in settled)])
     compared = [baseline, *(arm for arm in family if arm is not baseline)]
     chains = [_up_to(arm, horizon) for arm in compared]
-    found, order_tau = _effects(chains, analysis=analysis, horizon=horizon)
+    found, order_tau = _effects(chains, analysis=analysis, horizon=horizon, final=final)
     survivals = [recall_survival(arm.distinct, horizon=horizon) for arm in compared]
     rows = []
     for arm, own, of_arm, survival in zip(compared[1:], chains[1:], found, survivals[1:], strict=True):
@@ -121,9 +124,9 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
                 arm=arm,
                 index=arms.index(arm),
                 effects=of_arm,
-                spending=spending([chain for chain in own if chain.seed in shared], horizon=horizon),
+                spending=spending([chain for chain in own if chain.seed in shared], horizon=final),
                 num_seeds=len(shared),
-                num_carried=len(shared & {c.seed for c in (*chains[0], *own) if c.last_generation < horizon}),
+                num_carried=len(shared & {c.seed for c in (*chains[0], *own) if c.last_generation < final}),
                 survival=survival,
             )
             rows.append(row)
@@ -134,14 +137,15 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
     return Comparison(
         analysis=analysis,
         baseline=baseline,
-        spending=spending(chains[0], horizon=horizon),
+        spending=spending(chains[0], horizon=final),
         survival=survivals[0],
         horizon=horizon,
+        final=final,
         outcomes=tuple(outcome for outcome in analysis.outcomes() if any(outcome in row.effects for row in rows)),
         arms=tuple(sorted(rows, key=lambda row: -row.deciding.difference.mean)),
         left_out=tuple(arm for arm in compared if arm not in shown),
         order_tau=order_tau,
-        sensitivity=_sensitivity(chains, horizon=horizon),
+        sensitivity=_sensitivity(chains, horizon=final),
         below_gate=tuple(arm for arm, is_below in zip(compared, failed, strict=True) if is_below and arm in shown),
     )
 
@@ -152,15 +156,23 @@ def _horizon(chains: Sequence[Chain]) -> int:
     return max(lengths[len(lengths) // 2] - 1, 0)
 
 
+def _is_settled(arm: Arm) -> bool:
+    """Whether `extend` leaves it as it is: recall is halved in all its chains, so its survival needs no horizon."""
+    return all(chain.config.get("extend") and not chain.is_open and has_lost_recall(chain) for chain in arm.distinct)
+
+
 def _up_to(arm: Arm, horizon: int) -> list[Chain]:
+    if _is_settled(arm):
+        return [*arm.distinct]
     return [chain for chain in arm.distinct if len(chain.records) > horizon or (chain.has_outcome and chain.ending)]
 
 
 def _effects(
-    chains: Sequence[Sequence[Chain]], *, analysis: Analysis, horizon: int
+    chains: Sequence[Sequence[Chain]], *, analysis: Analysis, horizon: int, final: int
 ) -> tuple[list[dict[str, Effect]], dict[str, float]]:
     """Effects by arm and outcome, all but the first corrected for their number too, and how far spaces agree."""
-    values = {outcome: [by_seed(own, outcome, horizon=horizon) for own in chains] for outcome in analysis.outcomes()}
+    ends = {outcome: horizon if outcome == RMST else final for outcome in analysis.outcomes()}
+    values = {outcome: [by_seed(own, outcome, horizon=end) for own in chains] for outcome, end in ends.items()}
     measured = [key for key, (base, *own) in values.items() if any(len(base.keys() & arm.keys()) > 1 for arm in own)]
     found: list[dict[str, Effect]] = [{} for _ in chains[1:]]
     for outcome in measured:
@@ -173,7 +185,7 @@ def _effects(
         for own, effect in zip(found, judged, strict=True):
             if effect is not None:
                 own[outcome] = effect
-    return found, _check_spaces(found, measured[0], chains, horizon=horizon) if measured else {}
+    return found, _check_spaces(found, measured[0], chains, horizon=final) if measured else {}
 
 
 def _check_spaces(

@@ -102,7 +102,8 @@ class Study:
                 *(effect.improvement.mean, effect.improvement.low, effect.improvement.high, effect.verdict),
                 *(effect.judged.interval.low, effect.judged.interval.high, effect.judged.p_value),
                 *(effect.judged.p_equivalent, effect.judged.variance, effect.judged.reason),
-                *(outcome == found.outcomes[0], bool(found.below_gate), found.horizon, found.analysis.digest),
+                *(outcome == found.outcomes[0], bool(found.below_gate)),
+                *(found.horizon if outcome == RMST else found.final, found.analysis.digest),
                 row.survival.censored_share if row.survival and outcome == RMST else None,
                 *(*astuple(row.spending), *astuple(found.spending)),
             )

@@ -87,6 +87,12 @@ def recall_life(chain: Chain, *, horizon: int, space: str = "") -> tuple[float, 
     return time, True
 
 
+def has_lost_recall(chain: Chain) -> bool:
+    """Whether its recall was halved by its present end, or died with it: a longer chain would last no longer."""
+    life = recall_life(chain, horizon=chain.num_generations)
+    return life is not None and life[1]
+
+
 def class_survival(chains: Sequence[Chain], *, horizon: int = 0) -> SurvivalCurve | None:
     """The Kaplan-Meier curve over all classes of all chains of an arm; None if no classes were counted.
 

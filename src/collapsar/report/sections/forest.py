@@ -124,6 +124,8 @@ def notes(found: Comparison) -> list[str]:
         told += f" {primary} decides, the first outcome that is measured."
     if (fixed.horizon or 0) > found.horizon:
         told += f" The chains reach generation {found.horizon} only."
+    if found.final < found.horizon:
+        told += f" All but recall survival is compared at generation {found.final}, where arms end that `extend` left."
     used = {row.deciding.judged.variance for row in found.arms}
     texts = [told, " ".join(text for name, text in VARIANCES.items() if name in used)]
     texts += [f"{row.arm.name}: {row.deciding.judged.reason}." for row in found.arms if row.deciding.judged.reason]
