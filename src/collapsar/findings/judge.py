@@ -15,8 +15,8 @@ from collapsar.findings.finding import Finding, Statistic
 from collapsar.findings.values import Evidence, against_itself, all_chains, expected_value, is_dead, seed_values
 from collapsar.judging.metric_keys import split_key
 from collapsar.study.comparison import UNLABELLED
-from collapsar.study.hashes import records_hash, results_hash
 from collapsar.study.intervals import Interval, mean_interval
+from collapsar.study.provenance import records_hash, results_hash
 
 Verdict: TypeAlias = Literal["reproduced", "contradicted", "undecided"]
 CONFIDENCE = 0.99

@@ -23,7 +23,8 @@ from omegaconf import DictConfig
 from collapsar.config import composition
 from collapsar.config.command_line import is_tiny
 from collapsar.config.constructors import instantiated
-from collapsar.foundations.errors import UsageError, disk_errors_name
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import disk_errors_name
 from collapsar.foundations.words import duration_text
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
