@@ -126,7 +126,7 @@ def judge_finding(finding: Finding, evidence: Evidence, *, look: int) -> Judgeme
         judged=tuple(judged),
         controls=tuple(_controls(finding, evidence, judged)),
         look=look,
-        seconds=sum(sum(record.seconds.values()) + sum(record.shared_seconds.values()) for record in records),
+        seconds=sum(record.all_seconds for record in records),
         standing=tuple(_standing(finding, evidence)) if is_of_images else (),
     )
 
