@@ -139,6 +139,7 @@ def check(config: DictConfig) -> None:
     check_objective(own["objective"], own["evaluation"])
     read_analysis(own)
     check_study_name(own["name"])
+    found = dict(parts(own))
     check_numbers(own)
-    for path, part in parts(own):
+    for path, part in found.items():
         check_part(path, part)

@@ -127,7 +127,7 @@ def judge_finding(finding: Finding, evidence: Evidence, *, look: int) -> Judgeme
         controls=tuple(_controls(finding, evidence, judged)),
         look=look,
         seconds=sum(record.all_seconds for record in records),
-        standing=tuple(_standing(finding, evidence)) if is_of_images else (),
+        standing=tuple(_standing(evidence)) if is_of_images else (),
     )
 
 
@@ -186,7 +186,7 @@ def _agreed(judged: Judged, finding: Finding, evidence: Evidence) -> Judged:
     return replace(judged, verdict="undecided", reason="no space that saw no labels was measured")
 
 
-def _standing(finding: Finding, evidence: Evidence) -> list[str]:
+def _standing(evidence: Evidence) -> list[str]:
     """What limits a verdict on images: generation 0 below the entry gate, or digits."""
     chains = all_chains(evidence.chains)
     gates = {chain.profile.entry_gate for chain in chains}
