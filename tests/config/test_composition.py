@@ -14,11 +14,11 @@ from collapsar.config.choices import check_choices
 from collapsar.config.composition import (
     build,
     chain_name,
-    check_study_name,
     config_folder,
     register,
     settings,
 )
+from collapsar.config.experiment import check_study_name
 from collapsar.data.sources.real import Digits
 from collapsar.foundations import settings as settings_module
 from collapsar.foundations.errors import UsageError

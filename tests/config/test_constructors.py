@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from collapsar.config.composition import check, config_folder
-from collapsar.config.constructors import ANY, check_part, options_of, parts
+from collapsar.config.constructors import ANY, check_part, options_of
+from collapsar.config.experiment import parts
 from collapsar.data.sources.real import Digits
 from collapsar.foundations.errors import UsageError
 from collapsar.library.composing import compose_settings

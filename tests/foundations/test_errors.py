@@ -10,9 +10,9 @@ from collapsar.foundations.errors import (
     check_fraction,
     check_not_negative,
     check_positive,
-    disk_errors_name,
     is_of_disk,
 )
+from collapsar.foundations.files import disk_errors_name
 
 
 @pytest.mark.parametrize("check", [check_positive, check_not_negative])

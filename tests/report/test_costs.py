@@ -7,7 +7,7 @@ from planted_runs import write_run
 
 from collapsar.study.arms import group_arms
 from collapsar.study.chains import read_chains
-from collapsar.study.costs import cost_of, study_seconds
+from collapsar.study.summaries import cost_of, study_seconds
 
 LOSS = {"steps": 450.0, "loss": 0.25}
 

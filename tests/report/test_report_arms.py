@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from collapsar.foundations.chosen import CHOICES
-from collapsar.report.sections.runs import commands
 from collapsar.study.arms import num_choices_apart
+from collapsar.study.provenance import commands
 from collapsar.study.study import read_study
 
 

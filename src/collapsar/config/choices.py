@@ -5,6 +5,7 @@ Hydra's own node names the chosen files, whether the command line or an experime
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -21,11 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from collapsar.foundations.chosen import value_text
 from collapsar.foundations.errors import UsageError
-from collapsar.foundations.settings import SEEDS, flatten, is_below, is_free
+from collapsar.foundations.settings import SEEDS, config_folder, flatten, is_below, is_free, recipes
 
 GROUP = "lever/"
+NAMED_GROUPS = ("data", "model", "regime")
 SHARED_VARIABLE = "COLLAPSAR_SHARED_OVERRIDES"  # passes what all arms of a multirun share on to its jobs, as JSON
 TELLING = ("data.path",)  # free, but data.checksum follows from it
+WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # word boundaries in a class's name
 SCALARS = bool | int | float | str | None
 BACKGROUND = (  # how samples are measured and how long models train: arms seldom differ in these alone
     *("experiment", "plugins", "data", "evaluation", "stick", "space", "judge"),
@@ -38,6 +41,17 @@ def choices(config: DictConfig) -> dict[str, str]:
     node = _hydra_of(config)
     chosen = node.runtime.choices if node else {}
     return {str(group): str(choice) for group, choice in chosen.items() if choice is not None}
+
+
+def part_names(config: DictConfig) -> list[str]:
+    """The names of data, model and regime."""
+    chosen = choices(config)
+    return [chosen.get(group) or part_name(config[group]) for group in NAMED_GROUPS]
+
+
+def part_name(node: Mapping[str, Any]) -> str:
+    """The name of a part that no group option names, from its class: FashionMNIST becomes fashion_mnist."""
+    return WORD_STARTS.sub("_", str(node["_target_"]).rpartition(".")[2]).lower()
 
 
 def _hydra_of(config: DictConfig) -> Any:
@@ -107,6 +121,18 @@ def check_choices(config: DictConfig) -> None:
             known = [f"{group}/{option}" for option in files.get_group_options(group)]  # with nested recipes
             options = [option.removeprefix(folder) for option in known if option.startswith(folder)]
             raise MissingConfigException(f"no {file}", missing_cfg_file=file, options=options)
+
+
+def check_size(config: DictConfig) -> None:
+    """Refuse a size without a recipe for the data and the model: only a recipe sets `size`, so it is missing then."""
+    if not OmegaConf.is_missing(config, "size"):
+        return
+    chosen = {"size": "full"} | choices(config)
+    size, data, model = (chosen.get(group) or part_name(config[group]) for group in ("size", "data", "model"))
+    names = sorted(path.stem for path in (config_folder() / "recipe").glob("*.yaml"))
+    found = ", ".join(f"{name}_{known}" for name in names for known in recipes(name).get(size, {}))
+    missing = f"size={size} has no recipe for data={data} model={model}"
+    raise UsageError(f"{missing}: set size=small; there is one for {found}")
 
 
 def check_levers(levers: Mapping[str, Mapping[str, Any]]) -> None:

@@ -3,9 +3,8 @@
 Torch is not imported before constructors are checked, so help, completion and refused choices are fast.
 """
 
-import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from hashlib import file_digest
 from importlib import import_module
@@ -15,27 +14,26 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from collapsar.config.choices import all_choices, check_choices, check_levers, choices, levers_of_job, naming_choices
+from collapsar.config.choices import (
+    all_choices,
+    check_choices,
+    check_levers,
+    check_size,
+    levers_of_job,
+    naming_choices,
+    part_names,
+)
 from collapsar.config.command_line import TINY, accept_options_of_constructors, is_tiny
-from collapsar.config.constructors import check_numbers, check_part, parts
-from collapsar.config.experiment import Experiment, check_ranges
+from collapsar.config.constructors import check_part, instantiated
+from collapsar.config.experiment import Experiment, check_numbers, check_study_name, parts
 from collapsar.foundations.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
 from collapsar.foundations.errors import UsageError
-from collapsar.foundations.settings import (
-    arm_settings,
-    binding_settings,
-    config_folder,
-    digest,
-    recipe_by_side,
-    recipes,
-)
+from collapsar.foundations.settings import arm_settings, binding_settings, config_folder, digest, recipe_by_side
 from collapsar.journal.objective import check_objective
 from collapsar.study.analysis import check_extend, read_analysis
 
-NAMED_GROUPS = ("data", "model", "regime")
 RUNS = "*_seed*_*"  # run folders, by their names
 _given: dict[tuple[Path, str], str] = {}  # names of chains whose folders may not exist yet, by study and digest
-WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # word boundaries in a class's name
 
 
 def register() -> Path:
@@ -78,15 +76,6 @@ def study_folder(*, _root_: DictConfig) -> str:
     return f"{_root_.name}_{TINY}" if is_tiny(_root_) else str(_root_.name)
 
 
-def check_study_name(name: Any) -> None:
-    """Refuse a study's name that is not text (2024_01_15 in a YAML file is a number) or not the name of one folder."""
-    if not isinstance(name, str):
-        raise UsageError(f"name must be a text: got {name!r}; in a YAML file, put quotes around it")
-    if not name.strip() or name in (".", "..") or not name.isprintable() or re.search(r"[/\\]", name):
-        allowed = "the name of one folder, without path separators or control characters"
-        raise UsageError(f"name must be {allowed}: got {name!r}")
-
-
 def chain_name(study: str | None = None, *, _root_: DictConfig) -> str:
     """The name of a chain: data, model, regime, what else names its arm, seed, and a digest of all that bind it.
 
@@ -111,17 +100,6 @@ def chosen_arm(config: DictConfig, *, beside: Iterable[Path]) -> Chosen:
     return told_apart(chosen, chosen_in(beside), settings=own)
 
 
-def part_names(config: DictConfig) -> list[str]:
-    """The names of data, model and regime."""
-    chosen = choices(config)
-    return [chosen.get(group) or part_name(config[group]) for group in NAMED_GROUPS]
-
-
-def part_name(node: Mapping[str, Any]) -> str:
-    """The name of a part that no group option names, from its class: FashionMNIST becomes fashion_mnist."""
-    return WORD_STARTS.sub("_", str(node["_target_"]).rpartition(".")[2]).lower()
-
-
 def settings(config: DictConfig) -> dict[str, Any]:
     """The resolved experiment settings as plain values, without Hydra's own; refuses a size without a recipe."""
     check_size(config)
@@ -131,41 +109,11 @@ def settings(config: DictConfig) -> dict[str, Any]:
     return dict(plain)
 
 
-def check_size(config: DictConfig) -> None:
-    """Refuse a size without a recipe for the data and the model: only a recipe sets `size`, so it is missing then."""
-    if not OmegaConf.is_missing(config, "size"):
-        return
-    chosen = {"size": "full"} | choices(config)
-    size, data, model = (chosen.get(group) or part_name(config[group]) for group in ("size", "data", "model"))
-    names = sorted(path.stem for path in (config_folder() / "recipe").glob("*.yaml"))
-    found = ", ".join(f"{name}_{known}" for name in names for known in recipes(name).get(size, {}))
-    missing = f"size={size} has no recipe for data={data} model={model}"
-    raise UsageError(f"{missing}: set size=small; there is one for {found}")
-
-
 def build(config: DictConfig) -> Experiment:
     """The live experiment, after every setting and every part was checked against its constructor."""
     check(config)
-    return make(config)
-
-
-def make(config: DictConfig) -> Experiment:
-    """The live experiment of settings that `check` let through; a constructor may still refuse a value."""
-    load_plugins(config["plugins"])
-    return instantiated(config)
-
-
-def instantiated(config: DictConfig) -> Any:
-    """Make what a configuration describes; `check_part` comes first."""
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    try:
-        return instantiate(config, _convert_="object")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UsageError):
-            raise error.__cause__ from error
-        raise
+    experiment: Experiment = instantiated(config)
+    return experiment
 
 
 def load_plugins(names: Sequence[str]) -> None:
@@ -184,15 +132,15 @@ def check(config: DictConfig) -> None:
     for key in config:
         if key not in (*known, "hydra"):
             raise UsageError(f"{key!s} is not an option: allowed are {', '.join(known)}")
+    load_plugins(config["plugins"])
     own = settings(config)
-    check_study_name(own["name"])
     check_choices(config)
     check_levers(levers_of_job())
-    load_plugins(own["plugins"])
     check_objective(own["objective"], own["evaluation"])
     read_analysis(own)
     check_extend(own["extend"], own["evaluation"])
+    check_study_name(own["name"])
+    found = dict(parts(own))
     check_numbers(own)
-    check_ranges(own)
-    for path, part in parts(own):
+    for path, part in found.items():
         check_part(path, part)

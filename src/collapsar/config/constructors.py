@@ -4,43 +4,26 @@ Hydra itself notices a wrong key only when the part is made, and under `_partial
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from inspect import Parameter
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from hydra.utils import get_method
+from hydra.errors import InstantiationException
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig
 
-from collapsar.foundations.errors import UsageError, check_finite
+from collapsar.config.experiment import parts
+from collapsar.foundations.errors import UsageError
 
 HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 # Replaced before the recipe is called, so their types are not checked: a table says its shape once it is read.
 FILLED_IN = {"trainer.precision": "auto", "model.sample_shape": None}
-LARGEST_WHOLE_NUMBER = 2**63 - 1  # of int64, the widest integer of a tensor
-LARGEST_NUMBER = 1e30  # float32 ends at 3.4e38; this leaves room to multiply
 CALLED_WITHOUT_ARGUMENTS = ("model", "trainer")  # recipes: the config sets all arguments
 COLLECTING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 ANY = "**"  # stands for all names, if a constructor takes `**kwargs`
-
-
-def walk(value: Any, *, key: str = "") -> Iterator[tuple[str, Any]]:
-    """A setting and all settings within it, each with its dotted key."""
-    yield key, value
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from walk(inner, key=f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            yield from walk(inner, key=f"{key}[{index}]")
-
-
-def parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """Every part, which is a setting with a `_target_`, with its dotted key."""
-    for key, value in walk(settings):
-        if key and isinstance(value, Mapping) and "_target_" in value:
-            yield key, value
 
 
 def options_of(target: str) -> frozenset[str]:
@@ -135,12 +118,11 @@ def _of_values(annotation: Any) -> Any:
     return values[0] if len(values) == 1 and values[0] is not ... else Any
 
 
-def check_numbers(settings: Mapping[str, Any]) -> None:
-    """Refuse a number that is NaN, infinite or too large for a tensor, at any depth."""
-    for key, value in walk(settings):
-        if isinstance(value, float):
-            check_finite(key, value)
-            if abs(value) > LARGEST_NUMBER:
-                raise UsageError(f"{key} must be at most {LARGEST_NUMBER} in size: got {value}")
-        elif isinstance(value, int) and abs(value) > LARGEST_WHOLE_NUMBER:
-            raise UsageError(f"{key} must have at most 64 bits: got {value}")
+def instantiated(config: DictConfig) -> Any:
+    """Make what a configuration describes; `check_part` comes first."""
+    try:
+        return instantiate(config, _convert_="object")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UsageError):
+            raise error.__cause__ from error
+        raise

@@ -104,7 +104,7 @@ def from_records(outputs: Path, *, alike_to: Mapping[str, Any], at_most: int | N
         try:
             if alike(read_config(path.parent / CONFIG)) != wanted:
                 continue
-            seconds = [duration(GenerationRecord.from_json(line)) for line in whole_lines(path)]
+            seconds = [GenerationRecord.from_json(line).all_seconds for line in whole_lines(path)]
             num_bytes = size_of(path.parent)
         except (UsageError, OSError):  # a chain that cannot be read, or is deleted meanwhile, does not count
             continue
@@ -112,11 +112,6 @@ def from_records(outputs: Path, *, alike_to: Mapping[str, Any], at_most: int | N
             known_from = f"{path.parent.parent.name}/{path.parent.name}"
             return Generation(seconds=median(seconds), num_bytes=num_bytes // len(seconds), known_from=known_from)
     return None
-
-
-def duration(record: GenerationRecord) -> float:
-    """Seconds of a generation, including those that another chain spent on it."""
-    return sum(record.seconds.values()) + sum(record.shared_seconds.values())
 
 
 def timed(experiment: Experiment, *, config: dict[str, Any]) -> Generation:
@@ -127,7 +122,7 @@ def timed(experiment: Experiment, *, config: dict[str, Any]) -> Generation:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
         (record,) = aside.run(folder, chain="timed", config=config, console=Console(quiet=True))
-        return Generation(seconds=duration(record), num_bytes=size_of(folder), known_from="a timed generation")
+        return Generation(seconds=record.all_seconds, num_bytes=size_of(folder), known_from="a timed generation")
 
 
 def size_of(folder: Path) -> int:

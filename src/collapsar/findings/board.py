@@ -56,16 +56,16 @@ def decide(finding: Finding, output: Path, *, max_look: int | None = None) -> Ju
 def collect(finding: Finding, folder: Path, *, look: int) -> Evidence:
     """The chains of the first `look` seeds of each arm, after running what is missing; UsageError if refused."""
     evidence, refusal = stored_evidence(finding, folder, look=look), ""
-    if missing := _missing(finding, evidence, look=look):
+    if missing := _missing(evidence, look=look):
         refusal = _run(finding, missing, folder)
         evidence = stored_evidence(finding, folder, look=look)
-    for arm, seeds in _missing(finding, evidence, look=look).items():
+    for arm, seeds in _missing(evidence, look=look).items():
         text = f"{finding.name}: arm {arm}, seed {seeds[0]} did not end; the same command continues"
         raise UsageError(refusal or text)
     return evidence
 
 
-def _missing(finding: Finding, evidence: Evidence, *, look: int) -> dict[str, list[int]]:
+def _missing(evidence: Evidence, *, look: int) -> dict[str, list[int]]:
     """The seeds of each arm whose chains are not finished."""
     arms = evidence.chains.items()
     ended = {arm: [seed for seed, chain in own.items() if not chain.is_open or is_dead(chain)] for arm, own in arms}

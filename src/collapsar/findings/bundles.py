@@ -68,7 +68,7 @@ def check_bundle(bundle: Path) -> list[str]:
         return [f"protocol {stated[0]}, finding {stated[1]}: this version has {now[0]}, {now[1]}"]
     chains = read_chains([bundle / CHAINS])
     evidence = stored_evidence(own, bundle / CHAINS, look=int(manifest["look"]))
-    problems = [*_refusals(own, chains, evidence), *_changed_recipes(own, evidence)]
+    problems = [*_refusals(chains, evidence), *_changed_recipes(own, evidence)]
     return problems or run_again(own, evidence, files)
 
 
@@ -81,7 +81,7 @@ def _manifest(bundle: Path) -> Mapping[str, Any]:
     raise UsageError(f"{bundle} is no bundle: its {MANIFEST} must hold the keys {', '.join(keys)}")
 
 
-def _refusals(finding: Finding, chains: Sequence[Chain], evidence: Evidence) -> list[str]:
+def _refusals(chains: Sequence[Chain], evidence: Evidence) -> list[str]:
     """Too few seeds, seeds that are missing, trials among the chains, chains without an end, and failed gates."""
     found = []
     for arm, own in evidence.chains.items():

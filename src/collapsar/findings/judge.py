@@ -15,8 +15,8 @@ from collapsar.findings.finding import Finding, Statistic
 from collapsar.findings.values import Evidence, against_itself, all_chains, expected_value, is_dead, seed_values
 from collapsar.judging.metric_keys import split_key
 from collapsar.study.comparison import UNLABELLED
-from collapsar.study.hashes import records_hash, results_hash
 from collapsar.study.intervals import Interval, mean_interval
+from collapsar.study.provenance import records_hash, results_hash
 
 Verdict: TypeAlias = Literal["reproduced", "contradicted", "undecided"]
 CONFIDENCE = 0.99
@@ -126,8 +126,8 @@ def judge_finding(finding: Finding, evidence: Evidence, *, look: int) -> Judgeme
         judged=tuple(judged),
         controls=tuple(_controls(finding, evidence, judged)),
         look=look,
-        seconds=sum(sum(record.seconds.values()) + sum(record.shared_seconds.values()) for record in records),
-        standing=tuple(_standing(finding, evidence)) if is_of_images else (),
+        seconds=sum(record.all_seconds for record in records),
+        standing=tuple(_standing(evidence)) if is_of_images else (),
     )
 
 
@@ -186,7 +186,7 @@ def _agreed(judged: Judged, finding: Finding, evidence: Evidence) -> Judged:
     return replace(judged, verdict="undecided", reason="no space that saw no labels was measured")
 
 
-def _standing(finding: Finding, evidence: Evidence) -> list[str]:
+def _standing(evidence: Evidence) -> list[str]:
     """What limits a verdict on images: generation 0 below the entry gate, or digits."""
     chains = all_chains(evidence.chains)
     gates = {chain.profile.entry_gate for chain in chains}

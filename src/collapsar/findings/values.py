@@ -140,9 +140,7 @@ def worst_value(key: str) -> float:
     name, metric = split_key(key).name, None if key.startswith(PARAMETER) else find_metric(key)
     if name in WITHOUT_SAMPLES:
         return WITHOUT_SAMPLES[name]
-    if metric is None or metric.better is None:
-        return math.nan
-    return metric.bounds[0] if metric.better == "higher" else metric.bounds[1]
+    return math.nan if metric is None or metric.worst is None else metric.worst
 
 
 def _reduced(statistic: Statistic, curve: Curve, other: Curve) -> float:

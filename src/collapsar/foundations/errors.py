@@ -2,9 +2,6 @@
 
 import errno
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -58,14 +55,3 @@ def is_of_disk(error: OSError) -> bool:
 def printable(text: str) -> str:
     """A text on one line, in which terminal control characters (such as escape codes) are spelled out."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.split()))
-
-
-@contextmanager
-def disk_errors_name(path: Path) -> Iterator[None]:
-    """Add this path to an OSError that names no file: `write` and `fsync` know only a file descriptor."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise

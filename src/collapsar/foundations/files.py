@@ -10,11 +10,11 @@ checksums have none: they count as unverified, neither whole nor damaged.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from zipfile import ZipFile
-
-from collapsar.foundations.errors import disk_errors_name
 
 ARCHIVE_MARK, ARCHIVE_CHECKSUM_BYTES = b"collapsar checksum ", 16
 LINE_MARK, FILE_MARK = ', "checksum": "', "# checksum "
@@ -79,6 +79,17 @@ def write_atomically(path: Path, content: bytes) -> None:
         flush_to_disk(temporary)
         temporary.replace(path)
         flush_to_disk(path.parent)  # the folder's entry, too
+
+
+@contextmanager
+def disk_errors_name(path: Path) -> Iterator[None]:
+    """Add this path to an OSError that names no file: `write` and `fsync` know only a file descriptor."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def temporary_of(path: Path) -> Path:

@@ -47,6 +47,11 @@ class GenerationRecord:
     fitted: dict[str, Any] = field(default_factory=dict)  # parameters of an analytic model; empty for a network
     entry_gate: str | None = None  # of generation 0: passed or failed; None if it was not measured (`journal.profile`)
 
+    @property
+    def all_seconds(self) -> float:
+        """Seconds of the generation, including those that another chain spent on it."""
+        return sum(self.seconds.values()) + sum(self.shared_seconds.values())
+
     def to_json(self) -> str:
         """The record as one line, without empty optional parts, with its checksum."""
         optional = {entry.name for entry in fields(self) if entry.default_factory is dict or entry.default is None}

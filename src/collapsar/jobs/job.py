@@ -22,7 +22,9 @@ from omegaconf import DictConfig
 
 from collapsar.config import composition
 from collapsar.config.command_line import is_tiny
-from collapsar.foundations.errors import UsageError, disk_errors_name
+from collapsar.config.constructors import instantiated
+from collapsar.foundations.errors import UsageError
+from collapsar.foundations.files import disk_errors_name
 from collapsar.foundations.words import duration_text
 from collapsar.jobs import multirun
 from collapsar.jobs.failures import command_of, note, one_line
@@ -71,7 +73,7 @@ def run_chain(
     config: DictConfig, *, hydra_config: Any, folder: Path, is_in_turn: bool
 ) -> float | tuple[float, ...] | None:
     """Build, run and show the chain of one job, whose settings are checked; returns its objective."""
-    experiment, settings = composition.make(config), composition.settings(config)
+    experiment, settings = instantiated(config), composition.settings(config)
     if multirun.is_optimised(hydra_config) and settings["objective"] is None:
         raise UsageError("this sweeper looks for the best chain: say what is best, as in objective=final/recall")
     chain = composition.chain_name(str(folder.parent), _root_=config)

@@ -145,6 +145,4 @@ def numbers_of(records: Sequence[GenerationRecord], *, profile: Mapping[str, Any
 def worst_final(key: str) -> float | None:
     """The worst value that a metric can have, by a key such as final/recall; None if neither way is worse."""
     metric = find_metric(key.removeprefix("final/")) if key.startswith("final/") else None
-    if metric is None or metric.better is None:
-        return None
-    return metric.bounds[0] if metric.better == "higher" else metric.bounds[1]
+    return metric.worst if metric else None

@@ -45,6 +45,11 @@ class MetricKey:
     is_headline: bool = False  # whether the page shows it before all families, even if it is not main
     without_samples: float | None = None  # value for a chain that broke down before its first record, if there is one
 
+    @property
+    def worst(self) -> float | None:
+        """The worst possible value; None if neither direction is worse."""
+        return None if self.better is None else self.bounds[self.better == "lower"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:

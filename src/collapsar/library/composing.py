@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from collapsar.config import composition
 from collapsar.config.choices import check_levers, composed_levers
 from collapsar.config.command_line import as_typed, parse, readable_by_hydra
+from collapsar.config.constructors import instantiated
 from collapsar.config.experiment import Experiment
 from collapsar.foundations.errors import UsageError
 from collapsar.foundations.recipes import flattened
@@ -117,7 +118,9 @@ def experiment_of(settings: Mapping[str, Any]) -> Experiment:
     composition.register()
     names = [entry.name for entry in fields(Experiment)]
     known = {key: value for key, value in settings.items() if key in names}
-    return composition.make(cast("DictConfig", OmegaConf.merge(OmegaConf.structured(Experiment), known)))
+    composition.load_plugins(known["plugins"])
+    experiment: Experiment = instantiated(cast("DictConfig", OmegaConf.merge(OmegaConf.structured(Experiment), known)))
+    return experiment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +153,7 @@ def make_model(model: str, *, data: str = "digits", size: str = "small", **overr
     chosen = as_overrides({"model": model, "data": data, "size": size})
     config = compose_settings([*chosen, *as_overrides(overrides, others_below="model")])
     with mistakes_named():
-        recipe = composition.make(config).parts.recipe
+        recipe = instantiated(config).parts.recipe
         check_own_fit(recipe.plan, precision=FULL_PRECISION, num_steps=0, is_validated=True)
         made = recipe.model()
         if not isinstance(made, LearnedModel):

@@ -19,7 +19,6 @@ from collapsar.foundations.errors import UsageError
 from collapsar.foundations.files import write_atomically
 from collapsar.foundations.record import GenerationRecord
 from collapsar.foundations.settings import digest
-from collapsar.report.sections.runs import provenance
 from collapsar.report.templating import template
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
@@ -46,7 +45,7 @@ def write_csv(study: Study, output: Path) -> list[Path]:
     output.parent.mkdir(parents=True, exist_ok=True)
     tidy(study.arms).to_csv(output, index=False)
     origin = output.with_name(f"{output.stem}_provenance.json")
-    known = {name.lower().replace(" ", "_"): text for name, text in provenance(study).items()}
+    known = {name.lower().replace(" ", "_"): text for name, text in study.provenance.items()}
     content = known | {"records": study.records_hash, "results": study.results_hash}
     write_atomically(origin, (json.dumps(content, indent=1) + "\n").encode())
     if not study.comparisons:

@@ -11,7 +11,6 @@ from markupsafe import Markup
 from collapsar.foundations.words import listed
 from collapsar.judging.metric_keys import load_cases
 from collapsar.report.sections import SECTIONS
-from collapsar.report.sections.runs import provenance
 from collapsar.report.templating import packed_plotly, template
 from collapsar.study.chains import Chain
 from collapsar.study.study import Study, read_study
@@ -54,7 +53,6 @@ def render(study: Study, *, notice: str = "") -> str:
         sections=shown,
         notice=notice,
         has_charts=bool(charts),
-        foot=provenance(study),
         charts=charts | {"arms": [arm.name for arm in study.arms]},
         plotly=packed_plotly(),
     )

@@ -13,7 +13,6 @@ from collapsar.judging.metric_keys import title_of
 from collapsar.report.sections import predictors
 from collapsar.report.sections.answer import entry_gate
 from collapsar.report.sections.forest import notes, sentence, spendings
-from collapsar.report.sections.runs import provenance
 from collapsar.report.wording import MISSING, growth_text, p_text, short_text, time_of_chain, waiting_text
 from collapsar.study.analysis import OUTCOMES
 from collapsar.study.chains import Chain
@@ -32,7 +31,7 @@ def report_tables(study: Study) -> Group:
 
 def origin(study: Study) -> Text:
     """Commit, date and hashes of the records, each on a line of its own."""
-    return Text("\n".join(f"{name}: {text}" for name, text in provenance(study).items() if name != "Command"))
+    return Text("\n".join(f"{name}: {text}" for name, text in study.provenance.items() if name != "Command"))
 
 
 def table_of(study: Study) -> Table:

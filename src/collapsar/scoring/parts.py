@@ -16,8 +16,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from collapsar.chain.loop import pool_of
-from collapsar.config.composition import file_checksum, instantiated
-from collapsar.config.constructors import check_part, parts
+from collapsar.config.composition import file_checksum
+from collapsar.config.constructors import check_part, instantiated
+from collapsar.config.experiment import parts
 from collapsar.data.causes.cause import checked_causes, plant_all
 from collapsar.data.real_data import RealData, Source
 from collapsar.foundations.errors import UsageError, printable

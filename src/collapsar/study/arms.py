@@ -8,7 +8,7 @@ left, as in a sweep over the values of one number, there is no baseline.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -27,16 +27,24 @@ LEADING = {"size": "small", "model.body": None}  # batch and budget follow from 
 class Arm:
     """Chains that differ only in the seed."""
 
-    name: str  # its name, such as "replace, lever=sgd", which no other arm of the study has
-    family: tuple[str, str]  # its data and its model; arms of one family are compared with each other
-    is_baseline: bool  # whether it is the arm of its family with nothing switched on
-    distinctions: dict[str, Any]  # what sets it apart from other arms, by part or dotted key; None if absent from it
-    settings: dict[str, Any]  # the settings its chains share, by dotted key
     chains: tuple[Chain, ...]  # in the order of their seeds
+    name: str = ""  # its name, such as "replace, lever=sgd", which no other arm of the study has
+    is_baseline: bool = False  # whether it is the arm of its family with nothing switched on
+    distinctions: dict[str, Any] = field(default_factory=dict)  # from other arms, by part or dotted key; None if absent
 
     def __repr__(self) -> str:
         seeds = ", ".join(str(chain.seed) for chain in self.chains)
         return f"Arm({self.name!r}, seeds {seeds}, up to generation {self.horizon})"
+
+    @cached_property
+    def family(self) -> tuple[str, str]:
+        """Its data and its model; arms of one family are compared with each other."""
+        return part_name(self.chains, "data"), part_name(self.chains, "model")
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that its chains share, by dotted key."""
+        return arm_settings(self.chains[0].config)
 
     @cached_property
     def distinct(self) -> tuple[Chain, ...]:
@@ -85,7 +93,7 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
     groups: dict[str, list[Chain]] = {}
     for chain in chains:
         groups.setdefault(json.dumps(arm_settings(chain.config), sort_keys=True, default=str), []).append(chain)
-    arms = [_unnamed(sorted(group, key=lambda chain: chain.seed)) for group in groups.values()]
+    arms = [Arm(chains=tuple(sorted(group, key=lambda chain: chain.seed))) for group in groups.values()]
     arms = [replace(arm, distinctions=own) for arm, own in zip(arms, _distinctions(arms), strict=True)]
     found = [(own, find_baseline([arm.settings for arm in own])) for own in by_family(arms)]
     baselines = {own[0].family: own[index] for own, index in found if index is not None}
@@ -122,17 +130,6 @@ def part_name(chains: Sequence[Chain], part: str) -> str:
     if not isinstance(content, Mapping):
         return str(content)
     return str(content.get("name") or str(content.get("_target_", part)).rsplit(".", 1)[-1].lower())
-
-
-def _unnamed(chains: Sequence[Chain]) -> Arm:
-    return Arm(
-        name="",
-        family=(part_name(chains, "data"), part_name(chains, "model")),
-        is_baseline=False,
-        distinctions={},
-        settings=arm_settings(chains[0].config),
-        chains=tuple(chains),
-    )
 
 
 def _distinctions(arms: Sequence[Arm]) -> list[dict[str, Any]]:

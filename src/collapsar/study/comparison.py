@@ -228,9 +228,8 @@ def agreed(effect: Effect, apart: float, *, space: str) -> Effect:
 def spending(chains: Sequence[Chain], *, horizon: int) -> Spending:
     """The mean cost of these chains up to the horizon."""
     records = [record for chain in chains for record in chain.records[: horizon + 1]]
-    seconds = sum(sum(record.seconds.values()) + sum(record.shared_seconds.values()) for record in records)
     return Spending(
-        seconds=seconds / len(chains),
+        seconds=sum(record.all_seconds for record in records) / len(chains),
         num_steps=float(np.sum([record.training.get("steps", 0) for record in records])) / len(chains),
         num_real=float(np.sum([record.pool["origins"].get("real", 0) for record in records])) / len(chains),
     )

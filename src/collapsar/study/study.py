@@ -16,10 +16,9 @@ from collapsar.study.analysis import RMST
 from collapsar.study.arms import Arm, group_arms
 from collapsar.study.chains import Chain, read_chains
 from collapsar.study.comparison import Comparison, comparisons
-from collapsar.study.costs import ArmCost, cost_of, study_seconds
-from collapsar.study.hashes import records_hash, results_hash
 from collapsar.study.predictors import Keepings, keepings
-from collapsar.study.summaries import ArmSummary, Contrast, contrasts
+from collapsar.study.provenance import commands, provenance, records_hash, results_hash
+from collapsar.study.summaries import ArmCost, ArmSummary, Contrast, contrasts, cost_of, study_seconds
 from collapsar.theory.fitted import values_of
 
 EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
@@ -151,6 +150,15 @@ class Study:
     @cached_property
     def seconds(self) -> float:
         return study_seconds(self.arms)
+
+    @cached_property
+    def commands(self) -> list[str]:
+        return commands(self.arms)
+
+    @cached_property
+    def provenance(self) -> dict[str, str]:
+        """Commit, last generation, records and command, each in words; what is known."""
+        return provenance(self.arms, self.chains)
 
     @cached_property
     def records_hash(self) -> str:

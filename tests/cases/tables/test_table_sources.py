@@ -10,7 +10,7 @@ import torch
 from collapsar.cases.tables import sources as tables_module
 from collapsar.config.command_line import as_typed, parse
 from collapsar.config.composition import build, chain_name, file_checksum, settings
-from collapsar.config.constructors import walk
+from collapsar.config.experiment import walk
 from collapsar.data.causes.cause import plant_all
 from collapsar.data.causes.recorded import LabelNoise
 from collapsar.foundations.errors import UsageError

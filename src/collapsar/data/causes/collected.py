@@ -1,5 +1,6 @@
 """Causes that leave samples out, as if they had never been collected."""
 
+from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -104,7 +105,21 @@ class LongTail(Cause):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BiasedSubset(Cause):
+class Subset(Cause, ABC):
+    """A share of the samples, at least one."""
+
+    kept_fraction: int | float  # of the samples, above 0 and at most 1
+
+    def __post_init__(self) -> None:
+        check_positive(**{f"cause.{self.name}.kept_fraction": self.kept_fraction})
+        check_fraction(**{f"cause.{self.name}.kept_fraction": self.kept_fraction})
+
+    def num_left(self, num_samples: int, *, num_classes: int) -> int:
+        return max(1, round(self.kept_fraction * num_samples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiasedSubset(Subset):
     """The samples that lie towards one end of the first principal component.
 
     Each sample scores strength r + (1 - strength) u, with r its rank along the component from 0 to 1 and u uniform on
@@ -113,11 +128,10 @@ class BiasedSubset(Cause):
 
     name, stage = "biased_subset", 2
 
-    kept_fraction: int | float  # of the samples, above 0 and at most 1
     strength: int | float  # in [0, 1]: 1 keeps one side of a cut, 0 keeps random samples
 
     def __post_init__(self) -> None:
-        check_share_left(self.name, self.kept_fraction)
+        super().__post_init__()
         check_fraction(**{"cause.biased_subset.strength": self.strength})
 
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
@@ -127,33 +141,16 @@ class BiasedSubset(Cause):
         num_kept = self.num_left(len(samples), num_classes=num_classes)
         return samples[scores.argsort(descending=True)[:num_kept].sort().values]
 
-    def num_left(self, num_samples: int, *, num_classes: int) -> int:
-        return max(1, round(self.kept_fraction * num_samples))
-
 
 @dataclass(frozen=True, kw_only=True)
-class FewSamples(Cause):
+class FewSamples(Subset):
     """A small random part of the samples."""
 
     name, stage = "few_samples", 3
 
-    kept_fraction: int | float  # of the samples, above 0 and at most 1
-
-    def __post_init__(self) -> None:
-        check_share_left(self.name, self.kept_fraction)
-
     def plant(self, samples: Samples, *, num_classes: int, generator: torch.Generator) -> Samples:
         num_kept = self.num_left(len(samples), num_classes=num_classes)
         return samples[torch.randperm(len(samples), generator=generator)[:num_kept].sort().values]
-
-    def num_left(self, num_samples: int, *, num_classes: int) -> int:
-        return max(1, round(self.kept_fraction * num_samples))
-
-
-def check_share_left(cause: str, fraction: int | float) -> None:
-    """Refuse a kept fraction outside (0, 1]."""
-    check_positive(**{f"cause.{cause}.kept_fraction": fraction})
-    check_fraction(**{f"cause.{cause}.kept_fraction": fraction})
 
 
 def first_component(samples: Samples) -> Float[Tensor, " sample"]:

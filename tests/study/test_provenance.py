@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from collapsar.foundations.files import line_with_checksum
-from collapsar.study.hashes import VARYING
+from collapsar.study.provenance import VARYING
 from collapsar.study.study import read_study
 from tiny_chains import build_and_run
 
