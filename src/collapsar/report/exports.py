@@ -23,6 +23,7 @@ from collapsar.report.sections.runs import provenance
 from collapsar.report.templating import template
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
+from collapsar.study.worth import real_curves
 from collapsar.theory.fitted import values_of
 
 COLUMNS = ["arm", "chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
@@ -30,12 +31,23 @@ TABLE, DESCRIPTION = "records.parquet", "croissant.json"
 TYPES = {"seed": "sc:Integer", "generation": "sc:Integer", "value": "sc:Float"}  # of columns; others hold text
 NEEDED = ("generation", "seed", "arm", "metric", "value")
 FOREIGN = "foreign"
+WORTH = "effective_sample_size"
 
 
 def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
-    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like."""
+    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like.
+
+    The real samples that a pool is worth are WORTH; beyond their curve only its end, as WORTH_low or WORTH_high.
+    """
     rows = [(arm.name, *row) for arm in arms for row in _rows(arm)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    for curve in real_curves(arms):
+        own = table[table["arm"].isin([arm.name for arm in curve.arms]) & (table["metric"] == curve.metric)]
+        worth = own["value"].map(curve.worth)
+        names = np.select([worth == -np.inf, worth == np.inf], [f"{WORTH}_high", f"{WORTH}_low"], WORTH)
+        own = own.assign(metric=names, value=worth.clip(min(curve.means), max(curve.means)))
+        table = pd.concat([table, own], ignore_index=True)
+    return table
 
 
 def write_csv(study: Study, output: Path) -> list[Path]:

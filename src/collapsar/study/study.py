@@ -20,6 +20,7 @@ from collapsar.study.costs import ArmCost, cost_of, study_seconds
 from collapsar.study.hashes import records_hash, results_hash
 from collapsar.study.predictors import Keepings, keepings
 from collapsar.study.summaries import ArmSummary, Contrast, contrasts
+from collapsar.study.worth import RealCurve, real_curves
 from collapsar.theory.fitted import values_of
 
 EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
@@ -142,6 +143,10 @@ class Study:
     @cached_property
     def keepings(self) -> list[Keepings]:
         return keepings(self.arms)
+
+    @cached_property
+    def real_curves(self) -> list[RealCurve]:
+        return real_curves(self.arms)
 
     @cached_property
     def costs(self) -> list[ArmCost]:
