@@ -78,17 +78,18 @@ def test_page_and_terminal_say_the_same(plant, sized):
 
 
 def test_the_figure_has_every_number_of_real_samples_and_every_generation_where_it_lies(plant, sized):
-    study = read_study([*sized, plant("full", [2.0, 4.0, 20.0])])
+    study = read_study([*sized, plant("full", [2.0, 4.0, 32.0])])
     (drawn,) = content(study)["drawn"]
-    assert [drawn["across"](size) for size in (100, 200, 400, 800)] == [0, WIDTH / 3, 2 * WIDTH / 3, WIDTH]
-    assert (drawn["down"](20.0), drawn["down"](0.0)) == (0, HEIGHT)
+    places = [drawn["across"](size) for size in (100, 200, 400, 800)]
+    assert places == pytest.approx([0, WIDTH / 3, 2 * WIDTH / 3, WIDTH])
+    assert [drawn["down"](value) for value in (99, 16, 9, 2, 0)] == [0, 0, HEIGHT / 2, HEIGHT, HEIGHT]
     section = render(study).partition('<section id="worth"')[2].partition("</section>")[0]
     line = re.search(r'<polyline class="line" points="(.*?)"', section)[1].split()
-    assert line == ["0.0,40.0", "140.0,120.0", "280.0,160.0", "420.0,180.0"]
+    assert line == ["0.0,0.0", "140.0,114.3", "280.0,171.4", "420.0,200.0"]
     dots = re.findall(r'cx="(.*?)" cy="(.*?)" r="\d" fill="currentColor"><title>.*?, (.*?)</title>', section)
     assert dots == [
-        ("420.0", "180.0", "generation 0: worth 800 real samples"),
-        ("280.0", "160.0", "generation 1: worth 400 real samples"),
+        ("420.0", "200.0", "generation 0: worth 800 real samples"),
+        ("280.0", "171.4", "generation 1: worth 400 real samples"),
         ("0.0", "0.0", "generation 2: worth fewer than 100 real samples"),
     ]
 

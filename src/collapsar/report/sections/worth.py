@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 from collapsar.judging.metric_keys import title_of
-from collapsar.report.sections.curves import value_axis
 from collapsar.study.study import Study
 from collapsar.study.worth import RealCurve
 
@@ -36,12 +35,12 @@ def number_text(num_real: float, curve: RealCurve) -> str:
 
 
 def _drawn(curve: RealCurve, study: Study) -> dict[str, Any]:
-    """A curve with its arms by their places in the study, and its axes as functions."""
+    """A curve with its arms by their places in the study, and its axes as functions, which end where the curve does."""
     rated = [(index, arm, curve.rate(arm)) for index, arm in enumerate(study.arms) if arm in curve.arms and arm.horizon]
-    first, last, values = min(curve.means), max(curve.means), [own.mean for *_, by in rated for own, _ in by.values()]
-    low, high = value_axis(curve.metric, [*values, *(end for mean in curve.means.values() for end in mean.ends)])
+    ends, (first, *_, last) = [end for mean in curve.means.values() for end in mean.ends], curve.means
+    low, high = min(ends), max(ends)
     known = {"curve": curve, "rated": rated, "said": sentences(curve), "lowest": low, "highest": high}
     return known | {
         "across": lambda size: round(WIDTH * math.log(min(max(size, first), last) / first) / math.log(last / first), 1),
-        "down": lambda value: round(HEIGHT * (high - value) / (high - low), 1),
+        "down": lambda value: round(HEIGHT * (high - min(max(value, low), high)) / (high - low), 1),
     }
