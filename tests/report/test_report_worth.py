@@ -27,6 +27,7 @@ def plant(make_run):
         change(folder, {"data": DIGITS | {"num_train": size}})
 
         def edit(record):
+            del record["metrics"]["recall"]
             record["metrics"]["fid"] = values[record["generation"]]
             record["pool"]["size"] = 1000 if record["generation"] else size
 
@@ -106,10 +107,10 @@ def test_exports_have_what_each_chain_is_worth_and_beyond_the_curve_its_end(plan
     worth = table[table["metric"].str.startswith("effective_sample_size") & (table["chain"] == "full")]
     rows = worth[["generation", "metric", "value"]].to_numpy().tolist()
     assert [(generation, metric, round(value, 9)) for generation, metric, value in rows] == [
-        (0, "effective_sample_size", 800),
-        (1, "effective_sample_size", 400),
-        (2, "effective_sample_size_high", 100),
-        (3, "effective_sample_size_low", 800),
+        (0, "effective_sample_size_by_fid", 800),
+        (1, "effective_sample_size_by_fid", 400),
+        (2, "effective_sample_size_by_fid_high", 100),
+        (3, "effective_sample_size_by_fid_low", 800),
     ]
     assert worth["arm"].nunique() == 1
 
@@ -117,3 +118,16 @@ def test_exports_have_what_each_chain_is_worth_and_beyond_the_curve_its_end(plan
 def test_exports_of_a_study_without_a_curve_stay_as_they_were(plant):
     table = tidy(read_study([plant("full", [2.0, 4.0])]).arms)
     assert not table["metric"].str.startswith("effective_sample_size").any()
+
+
+def test_recall_has_a_curve_of_its_own_where_it_is_measured(plant, sized):
+    runs = [*sized, plant("full", [2.0, 4.0])]
+    for run, recalls in zip(runs, [[0.2], [0.4], [0.6], [0.8, 0.3]], strict=True):
+        edit_records(run, lambda record, own=recalls: record["metrics"].update(recall=own[record["generation"]]))
+    study = read_study(runs)
+    assert [curve.metric for curve in study.real_curves] == ["fid", "recall"]
+    (sentence,) = sentences(study.real_curves[1]).values()
+    assert sentence == "the 1,000 samples in the pool of generation 1 are worth 141 real ones by recall"
+    assert sentence in render(study)
+    table = tidy(study.arms).query("metric == 'effective_sample_size_by_recall' and chain == 'full'")
+    assert table["value"].tolist() == pytest.approx([800, 100 * 2**0.5])

@@ -80,7 +80,7 @@ def test_a_flat_part_is_worth_the_fewest_real_samples_that_do_as_well():
 
 def test_means_that_are_not_monotone_are_pooled_by_their_seeds():
     chains = [chain([value], size=size, seed=seed) for size, value in {100: 16.0, 400: 8.0}.items() for seed in (0, 1)]
-    (curve,) = real_curves(group_arms([*chains, chain([5.0], size=200), chain([2.0])]))
+    (curve,) = real_curves(group_arms([*chains, chain([5.0], size=200), chain([2.0])]), metric="fid")
     assert [mean.mean for mean in curve.means.values()] == [16.0, 5.0, 8.0, 2.0]
     assert curve.fitted == pytest.approx([16.0, 7.0, 7.0, 2.0])  # (5 + 2 * 8) / 3
     assert curve.worth(7.0) == pytest.approx(200)
@@ -90,7 +90,7 @@ def test_points_are_means_over_seeds_and_a_seed_of_several_arms_counts_once():
     later = {"regime": {"_target_": "collapsar.data.regimes.Accumulate"}}
     sizes = [chain([16.0], size=100), chain([8.0], size=200)]
     full = [chain([value, 5.0], seed=seed, **own) for seed, value in enumerate((1.0, 3.0)) for own in ({}, later)]
-    (curve,) = real_curves(group_arms(sizes + full))
+    (curve,) = real_curves(group_arms(sizes + full), metric="fid")
     assert curve.means[800].mean == 2.0
     assert curve.means[800].num_seeds == 2
     assert len(curve.arms) == 4
@@ -101,7 +101,7 @@ def test_points_are_means_over_seeds_and_a_seed_of_several_arms_counts_once():
 )
 def test_fewer_than_three_sizes_or_a_metric_that_more_samples_do_not_help_give_no_curve(values):
     chains = [chain([value], size=size) for size, value in values.items()]
-    assert real_curves(group_arms(chains)) == []
+    assert real_curves(group_arms(chains), metric="fid") == []
 
 
 def test_a_metric_that_is_not_measured_or_has_no_better_direction_gives_no_curve():
@@ -112,14 +112,14 @@ def test_a_metric_that_is_not_measured_or_has_no_better_direction_gives_no_curve
 
 def test_chains_that_differ_in_another_setting_are_no_points_of_a_curve():
     chains = [chain([FID[size]], size=size, trainer={"max_steps": size}) for size in FID]
-    assert real_curves(group_arms(chains)) == []
+    assert real_curves(group_arms(chains), metric="fid") == []
 
 
 def test_an_arm_with_another_lever_is_rated_and_one_of_another_evaluation_or_model_is_not():
     chains = [chain([value], size=size) for size, value in FID.items()]
     others = {"trainer": {"max_steps": 7}, "evaluation": {"num_samples": 9}, "model": {"name": "gan"}}
     arms = group_arms([*chains, *(chain([4.0], **{part: own}) for part, own in others.items())])
-    (curve,) = real_curves(arms)
+    (curve,) = real_curves(arms, metric="fid")
     assert [arm.settings.get("trainer.max_steps") for arm in curve.arms].count(7) == 1
     assert len(curve.arms) == len(FID) + 1
 
@@ -127,7 +127,7 @@ def test_an_arm_with_another_lever_is_rated_and_one_of_another_evaluation_or_mod
 def test_of_two_curves_the_one_with_the_fewest_settings_rates_all_arms():
     plain = [chain([value], size=size) for size, value in FID.items()]
     lever = [chain([2 * value], size=size, training={"average_decay": 0.9}) for size, value in FID.items()]
-    (curve,) = real_curves(group_arms(lever + plain))
+    (curve,) = real_curves(group_arms(lever + plain), metric="fid")
     assert curve.fitted == list(FID.values())
     assert len(curve.arms) == 2 * len(FID)
 
@@ -136,7 +136,7 @@ def test_an_arm_is_rated_by_its_mean_and_by_both_ends_of_its_interval():
     sizes = [chain([FID[size]], size=size, seed=seed) for size in FID if size < 800 for seed in (0, 1)]
     full = [chain([2.0, value], seed=seed) for seed, value in enumerate((5.9, 6.1))]
     found = {arm.horizon: arm for arm in group_arms(sizes + full)}[1]
-    (curve,) = real_curves(group_arms(sizes + full))
+    (curve,) = real_curves(group_arms(sizes + full), metric="fid")
     value, worth = curve.rate(found)[1]
     assert value.mean == pytest.approx(6.0)
     assert worth.mean == pytest.approx(curve.worth(6.0))
@@ -165,4 +165,4 @@ def test_imported_chains_without_pools_give_no_curve():
     for each in chains:
         for record in each.records:
             record.pool["size"] = 0
-    assert real_curves(group_arms(chains)) == []
+    assert real_curves(group_arms(chains), metric="fid") == []

@@ -20,7 +20,7 @@ from collapsar.study.costs import ArmCost, cost_of, study_seconds
 from collapsar.study.hashes import records_hash, results_hash
 from collapsar.study.predictors import Keepings, keepings
 from collapsar.study.summaries import ArmSummary, Contrast, contrasts
-from collapsar.study.worth import RealCurve, real_curves
+from collapsar.study.worth import METRICS, RealCurve, real_curves
 from collapsar.theory.fitted import values_of
 
 EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
@@ -146,7 +146,7 @@ class Study:
 
     @cached_property
     def real_curves(self) -> list[RealCurve]:
-        return real_curves(self.arms)
+        return [curve for metric in METRICS for curve in real_curves(self.arms, metric=metric)]
 
     @cached_property
     def costs(self) -> list[ArmCost]:

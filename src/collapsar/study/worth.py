@@ -21,6 +21,7 @@ from collapsar.study.intervals import ROUNDING, Interval, t_interval
 
 SIZE, MIN_SIZES = "data.num_train", 3
 LATER = ("regime", "num_synthetic")  # settings that do not change generation 0
+METRICS = ("fid", "recall")  # what the page and the exports rate by
 MEASURED_BY = ("data", "evaluation")  # arms that differ in these cannot be compared
 
 
@@ -52,7 +53,7 @@ class RealCurve:
         return found
 
 
-def real_curves(arms: Sequence[Arm], *, metric: str = "fid") -> list[RealCurve]:
+def real_curves(arms: Sequence[Arm], *, metric: str) -> list[RealCurve]:
     """A curve for each data, model and evaluation with three sizes or more; none for a metric without a direction.
 
     If several settings have one, it is that of the fewest. Its own uncertainty is in no interval of an arm.

@@ -18,12 +18,14 @@ def content(study: Study) -> dict[str, Any] | None:
 
 def sentences(curve: RealCurve) -> dict[str, str]:
     """What the last pool of each arm with a later generation is worth, by the name of the arm, which it follows."""
-    found = {}
+    found, title = {}, title_of(curve.metric)
     for arm, rated in ((arm, curve.rate(arm)) for arm in curve.arms if arm.horizon):
         for generation, (_, worth) in [*rated.items()][-1:]:
             size = max((chain.records for chain in arm.counted), key=len)[-1].pool["size"]
             bounds = "" if worth.num_seeds == 1 else f" [{', '.join(number_text(end, curve) for end in worth.ends)}]"
-            real = f"{number_text(worth.mean, curve)} real ones{bounds} by {title_of(curve.metric)}"
+            real = (
+                f"{number_text(worth.mean, curve)} real ones{bounds} by {title if title.isupper() else title.lower()}"
+            )
             found[arm.name] = f"the {size:,} samples in the pool of generation {generation} are worth {real}"
     return found
 
