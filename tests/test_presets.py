@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from collapsar.config.choices import typed_choices
 from collapsar.config.composition import build, config_folder, settings
 from collapsar.foundations.chosen import arm_name
-from collapsar.foundations.settings import arm_settings
+from collapsar.foundations.settings import arm_settings, binding_settings
 from collapsar.jobs.multirun import arm_jobs
 from collapsar.study.arms import find_baseline
 from tiny_chains import compose_settings
@@ -22,9 +22,10 @@ CASE_STUDIES = {  # of their own data, and five seeds
     "does_a_disease_predictor_survive": "breast_cancer",
     "does_a_driver_survive_a_simple_world": "scenes",
 }
+WORTH = config_folder() / "experiment" / "what_are_synthetic_samples_worth.yaml"  # arms of a paper's measure
 COMPARED = [preset for preset in PRESETS if "arms" in OmegaConf.load(preset).hydra.sweeper]
-COMPARISONS = [preset for preset in COMPARED if preset.stem not in CASE_STUDIES]
-OF_PAPERS = [preset for preset in PRESETS if preset.stem != "quickstart" and preset not in COMPARED]
+COMPARISONS = [preset for preset in COMPARED if preset.stem not in CASE_STUDIES and preset != WORTH]
+OF_PAPERS = [preset for preset in PRESETS if preset.stem != "quickstart" and preset not in COMPARED] + [WORTH]
 LEFT_OUT = {"adamw", "step_decay", "strong_augmentation", "warm_up"}  # what_prevents_collapse says why
 LEFT_OUT |= {"no_norm", "residual"}  # of a VAE: what it has anyway, and the body of vae_residual
 LEFT_OUT |= {"none", "optimal_transport_exact"}
@@ -70,7 +71,8 @@ def test_every_job_of_a_preset_builds(preset, data, monkeypatch, tmp_path):
     for job in jobs_of_first_seed(preset):
         experiment = build(compose_settings(f"experiment={preset.stem}", f"data={data}", *job))
         assert experiment.data.name == data
-        assert experiment.num_generations > 1
+        has_fewer = any(override.startswith("data.num_train=") for override in job)
+        assert (experiment.num_generations == 1) if has_fewer else (experiment.num_generations > 1)
     assert not list(tmp_path.iterdir())
 
 
@@ -137,6 +139,17 @@ def test_the_plain_chain_of_a_comparison_is_its_baseline(preset):
     composed = [compose_settings(f"experiment={preset.stem}", "data=digits", *job) for job in first_jobs]
     arms = [arm_settings(settings(config)) for config in composed]
     assert find_baseline(arms) == first_jobs.index(["seed=0"])
+
+
+def test_what_samples_are_worth_is_measured_by_five_sizes_that_differ_in_nothing_else():
+    composed = [compose_settings(f"experiment={WORTH.stem}", *job) for job in jobs_of_first_seed(WORTH)]
+    arms = [binding_settings(settings(config)) for config in composed]
+    plain = [{key: value for key, value in arm.items() if key != "data.num_train"} for arm in arms]
+    same = [arm.get("data.num_train") for arm, own in zip(arms, plain, strict=True) if own == plain[0]]
+    assert {*same} == {None, 0.33, 0.1, 0.033, 0.0112}
+    assert find_baseline(arms) == jobs_of_first_seed(WORTH).index(["seed=0"])
+    horizons = sorted(config.num_generations for config in composed)
+    assert horizons[len(horizons) // 2] == 6  # the median chain's, at which arms are compared
 
 
 @pytest.mark.parametrize("preset", COMPARED, ids=lambda preset: preset.stem)

@@ -22,6 +22,7 @@ from collapsar.foundations.settings import digest
 from collapsar.report.templating import template
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
+from collapsar.study.worth import METRICS, real_curves
 from collapsar.theory.fitted import values_of
 
 COLUMNS = ["arm", "chain", "seed", "data", "model", "regime", "generation", "metric", "value"]
@@ -32,9 +33,20 @@ FOREIGN = "foreign"
 
 
 def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
-    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like."""
+    """One row for each chain, generation and metric; times are `seconds/...`, shares `class_share/...` and the like.
+
+    What a pool is worth in real samples is `effective_sample_size_by_fid`; beyond the curve only its end, as `.._low`.
+    """
     rows = [(arm.name, *row) for arm in arms for row in _rows(arm)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    for curve in (curve for metric in METRICS for curve in real_curves(arms, metric=metric)):
+        own = table[table["arm"].isin([arm.name for arm in curve.arms]) & (table["metric"] == curve.metric)]
+        worth = own["value"].map(curve.worth)
+        name = f"effective_sample_size_by_{curve.metric}"
+        names = np.select([worth == -np.inf, worth == np.inf], [f"{name}_high", f"{name}_low"], name)
+        own = own.assign(metric=names, value=worth.clip(min(curve.means), max(curve.means)))
+        table = pd.concat([table, own], ignore_index=True)
+    return table
 
 
 def write_csv(study: Study, output: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from collapsar.judging.metric_keys import title_of
 from collapsar.report.sections import predictors
 from collapsar.report.sections.answer import entry_gate
 from collapsar.report.sections.forest import notes, sentence, spendings
+from collapsar.report.sections.worth import sentences
 from collapsar.report.wording import MISSING, growth_text, p_text, short_text, time_of_chain, waiting_text
 from collapsar.study.analysis import OUTCOMES
 from collapsar.study.chains import Chain
@@ -24,9 +25,10 @@ from collapsar.study.verdicts import Effect
 
 
 def report_tables(study: Study) -> Group:
-    """The table of arms, their effects against baselines, and what became of predictors, as far as there are any."""
+    """The table of arms, their effects against baselines, what became of predictors, and what pools are worth."""
     answers = [Text(f"\n{predictors.answer(found)}") for found in study.keepings]
-    return Group(table_of(study), *map(effects_table, study.comparisons), *answers)
+    worth = [Text(f"\n{arm}: {said}") for curve in study.real_curves for arm, said in sentences(curve).items()]
+    return Group(table_of(study), *map(effects_table, study.comparisons), *answers, *worth)
 
 
 def origin(study: Study) -> Text:

@@ -19,6 +19,7 @@ from collapsar.study.comparison import Comparison, comparisons
 from collapsar.study.predictors import Keepings, keepings
 from collapsar.study.provenance import commands, provenance, records_hash, results_hash
 from collapsar.study.summaries import ArmCost, ArmSummary, Contrast, contrasts, cost_of, study_seconds
+from collapsar.study.worth import METRICS, RealCurve, real_curves
 from collapsar.theory.fitted import values_of
 
 EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
@@ -142,6 +143,10 @@ class Study:
     @cached_property
     def keepings(self) -> list[Keepings]:
         return keepings(self.arms)
+
+    @cached_property
+    def real_curves(self) -> list[RealCurve]:
+        return [curve for metric in METRICS for curve in real_curves(self.arms, metric=metric)]
 
     @cached_property
     def costs(self) -> list[ArmCost]:

@@ -29,6 +29,7 @@ SECTIONS = [
     Section(name="reels", title="What the models draw", content=f"{__name__}.films:reels"),
     Section(name="answer", title="The answer", content=f"{__name__}.answer:content"),
     Section(name="forest", title="Against the baseline", content=f"{__name__}.forest:content"),
+    Section(name="worth", title="What samples are worth, in real ones", content=f"{__name__}.worth:content"),
     Section(name="comparison", title="Comparison", content=f"{__name__}.runs:comparison"),
     Section(name="curves", title="Through the generations", content=f"{__name__}.curves:content"),
     Section(name="losses", title="Training losses", content=f"{__name__}.losses:content"),
