@@ -1,5 +1,6 @@
 """Jobs side by side are forks of one process that has imported everything, and started no thread."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -51,3 +52,15 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "leaked" not in done.stderr
     assert [line for line in done.stdout.splitlines() if line.endswith("rows")] == ["4 rows"]
+
+
+def collector():
+    return gc.isenabled(), gc.get_freeze_count()
+
+
+def test_what_the_server_imported_is_frozen_and_its_processes_collect_garbage():
+    start_fork_server(Share(threads=1))
+    with ProcessPoolExecutor(1, mp_context=ForkContext()) as pool:
+        is_enabled, num_frozen = pool.submit(collector).result(120)
+    assert is_enabled
+    assert num_frozen > 100_000

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +17,7 @@ from pydantic import ValidationError
 from test_alarm import lose_classes
 
 from collapsar.foundations.errors import UsageError
-from collapsar.journal import wandb_server
+from collapsar.journal import wandb_server, wandb_tracking
 from collapsar.journal.profile import profile_chain
 from collapsar.journal.rows import HEADLINE, panel_key
 from collapsar.journal.store import RunFolder
@@ -508,3 +510,20 @@ def test_names_from_the_environment_reach_the_run(tiny, tmp_path, monkeypatch):
     run = first(path, "run")
     assert (run["project"], run["entity"]) == ("mine", "us")
     assert run["tags"][:2] == ["x", "y"]
+
+
+def test_a_run_does_not_import_launch_which_takes_a_second(tmp_path):
+    code = (
+        "import sys, wandb, collapsar.journal.wandb_tracking\n"
+        "wandb.init(mode='offline', dir=sys.argv[1], settings=wandb.Settings(silent=True)).finish()\n"
+        "sys.exit('wandb.sdk.launch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_inputs_that_were_staged_for_launch_are_applied(monkeypatch):
+    applied = []
+    monkeypatch.setattr(wandb_tracking, "_apply_staged_inputs", applied.append)
+    monkeypatch.setitem(sys.modules, "wandb.sdk.launch", SimpleNamespace())
+    wandb.Run._detect_and_apply_job_inputs("a run")
+    assert applied == ["a run"]

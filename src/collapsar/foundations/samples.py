@@ -124,10 +124,11 @@ def quantise(
 ) -> UInt8[Tensor, "sample channel height width"]:
     """Images in model range as uint8: checked to be finite, clipped to [0, 1], rounded to the nearest level."""
     check_finite_values(images)
-    return images.clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
+    return images.clamp(0.0, 1.0).mul_(255.0).round_().to(torch.uint8)
 
 
 def check_finite_values(values: Tensor) -> None:
     """Raise NonFiniteError if a value is NaN or infinite."""
-    if num_bad := int((~torch.isfinite(values)).sum()):
+    # A finite sum means that all values are finite: one pass and no boolean copy. Finite values may overflow the sum.
+    if not values.sum().isfinite() and (num_bad := int((~values.isfinite()).sum())):
         raise NonFiniteError(f"samples hold {num_bad} NaN or infinite values of {values.numel()}")

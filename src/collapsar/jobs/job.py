@@ -50,6 +50,7 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
     folder = Path(hydra_config.runtime.output_dir)
     is_in_turn = hydra_config.mode == RunMode.MULTIRUN and multirun.runs_here(hydra_config)
     multirun.run_folders.append(folder)
+    gc.disable()  # until all is imported: looking for garbage takes a fifth of that time
     try:
         with catch_signals():
             composition.check(config)
@@ -66,6 +67,8 @@ def run_job(config: DictConfig) -> float | tuple[float, ...] | None:
                 say_end(hydra_config, folder, f"failed: {one_line(error)}")
         else:
             note(error)
+    finally:
+        gc.enable()
     return objective_of_breakdown(config, folder)
 
 
@@ -80,6 +83,7 @@ def run_chain(
     from collapsar.config import forecast  # imports torch
 
     gc.freeze()  # what was imported stays: looking through it takes a third of a second each time
+    gc.enable()
     atexit.register(gc.unfreeze)  # or libraries report it as leaked
 
     if settings["dry_run"]:

@@ -34,11 +34,6 @@ from collapsar.machine.choice import number_in
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-PRELOADED = [  # what most chains import
-    *("lightning.pytorch", "torchmetrics", "collapsar.chain.run", "collapsar.config.experiment"),
-    *("collapsar.config.forecast", "collapsar.jobs.job", "collapsar.report.page", "collapsar.report.tables"),
-    *("collapsar.training.train", "collapsar.jobs.frozen"),
-]
 NO_THREAD = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pyarrow's allocator starts one when it is imported
 own: Any = multiprocessing.get_context("forkserver")
 
@@ -109,7 +104,7 @@ class ForkContext(type(own)):  # type: ignore[misc]
 
 def start_fork_server(share: Share) -> None:
     """Start the server with the threads of this share, if there is none yet; it imports in the background."""
-    forkserver.set_forkserver_preload(PRELOADED)
+    forkserver.set_forkserver_preload(["collapsar.jobs.frozen"])
     before = dict(os.environ)
     os.environ |= dict.fromkeys(THREADS, str(share.threads)) | NO_THREAD  # read when libraries are loaded
     try:

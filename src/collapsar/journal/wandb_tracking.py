@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -207,6 +208,19 @@ class WandbTracking(Tracking):
         artifact = wandb.Artifact(artifact_name(f"{name}-page"), type="page")
         artifact.add_file(str(page.resolve()), name="report.html", policy="immutable", skip_cache=True)
         self._active.log_artifact(artifact)
+
+
+_apply_staged_inputs = wandb.Run._detect_and_apply_job_inputs
+
+
+def _apply_inputs(run: "wandb.Run") -> None:
+    if (
+        "wandb.sdk.launch" in sys.modules
+    ):  # else nobody staged inputs, and to look for them would import it, in a second
+        _apply_staged_inputs(run)
+
+
+wandb.Run._detect_and_apply_job_inputs = _apply_inputs  # type: ignore[method-assign]
 
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:

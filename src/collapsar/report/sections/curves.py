@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ from collapsar.theory.laws import laws_of
 WIDTH, HEIGHT = 400, 100  # of the box of a curve, in the units of its SVG
 LABEL_HEIGHT = 15.0  # labels at the ends of curves stay this far apart
 LOOKED_AT_FIRST = ("recall", "fid")
+BAND = ("mean", "low", "high")
 MAX_COLOURED = 6  # of more arms, only those that are pictured have a colour
 
 
@@ -126,11 +129,12 @@ def mean_curves(arms: Sequence[Arm], metrics: Sequence[str]) -> dict[str, list[d
             measured += [(generation, chain.last_values) for generation in later]
         rows = [(key, generation, own[key]) for generation, own in measured for key in metrics if key in own]
         if rows:
-            table = bands(pd.DataFrame(rows, columns=["metric", "generation", "value"])).sort_values("generation")
-            for metric, of_metric in table.groupby("metric"):
-                columns = of_metric[["mean", "low", "high"]].astype(object).where(of_metric.notna(), None)
-                curve = {"arm": index, "generations": of_metric["generation"].tolist()}
-                curves[metric].append(curve | {name: columns[name].tolist() for name in columns})
+            table = bands(pd.DataFrame(rows, columns=["metric", "generation", "value"]))
+            points = table.sort_values(["metric", "generation"]).to_dict("records")
+            for metric, group in groupby(points, key=itemgetter("metric")):  # pandas takes ten times as long
+                own = list(group)
+                band = {name: [None if math.isnan(each[name]) else each[name] for each in own] for name in BAND}
+                curves[metric].append({"arm": index, "generations": [each["generation"] for each in own]} | band)
     return curves
 
 
