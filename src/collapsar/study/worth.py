@@ -59,7 +59,7 @@ def real_curves(arms: Sequence[Arm], *, metric: str) -> list[RealCurve]:
     If several settings have one, it is that of the fewest. Its own uncertainty is in no interval of an arm.
     """
     better, found = getattr(find_metric(metric), "better", None), []
-    for alike in _grouped(arms, by=lambda key: is_below(key, MEASURED_BY)) if better else ():
+    for alike in _grouped(arms, by=lambda key: is_below(key, MEASURED_BY)) if better else []:
         plainest_first = sorted(alike, key=lambda arm: len(arm.settings))
         for own in _grouped(plainest_first, by=lambda key: not is_below(key, LATER)):
             means = _means(own, metric)
