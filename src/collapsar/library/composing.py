@@ -217,7 +217,7 @@ def command_of_its_own() -> Iterator[None]:
     """Within this context, a fresh command; afterwards, the logging, arguments and environment of the caller."""
     root, arguments = logging.getLogger(), sys.argv
     handlers, level = root.handlers[:], root.level
-    kept = {name: os.environ.get(name) for name in (FULL_ERRORS, multirun.NUM_JOBS_VARIABLE)}
+    kept = {name: os.environ.get(name) for name in (FULL_ERRORS, multirun.NUM_JOBS_VARIABLE, multirun.LENGTHS_VARIABLE)}
     os.environ[FULL_ERRORS] = "1"  # else Hydra prints a traceback and exits
     failures.failed_jobs.clear()
     multirun.run_folders.clear()
