@@ -214,9 +214,8 @@ _apply_staged_inputs = wandb.Run._detect_and_apply_job_inputs
 
 
 def _apply_inputs(run: "wandb.Run") -> None:
-    if (
-        "wandb.sdk.launch" in sys.modules
-    ):  # else nobody staged inputs, and to look for them would import it, in a second
+    """W&B Launch takes a second to import, and only a program that imported it can have staged inputs for a run."""
+    if "wandb.sdk.launch" in sys.modules:
         _apply_staged_inputs(run)
 
 

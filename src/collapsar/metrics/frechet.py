@@ -121,12 +121,9 @@ def mean_kernel(features: Features) -> float:
 
 def _sum_kernel(left: Float64[Tensor, "left feature"], right: Float64[Tensor, "right feature"]) -> float:
     total = torch.zeros((), dtype=torch.float64, device=left.device)
-    feature_dim = left.shape[1]
-    is_power = feature_dim.bit_count() == 1  # of two: then no digit depends on whether to divide before the product
-    for rows in (left / feature_dim if is_power else left).split(TILE_ROWS):
+    for rows in left.split(TILE_ROWS):
         for columns in right.split(TILE_ROWS):
-            tile = rows @ columns.T  # [rows, columns]
-            tile = (tile if is_power else tile.div_(feature_dim)).add_(1.0)
+            tile = (rows @ columns.T).div_(left.shape[1]).add_(1.0)  # [rows, columns]
             total += torch.dot(tile.flatten(), tile.square().flatten())
     return float(total)
 
