@@ -219,7 +219,7 @@ def _apply_inputs(run: "wandb.Run") -> None:
         _apply_staged_inputs(run)
 
 
-wandb.Run._detect_and_apply_job_inputs = _apply_inputs  # type: ignore[method-assign]
+wandb.Run._detect_and_apply_job_inputs = _apply_inputs  # type: ignore[assignment, method-assign]
 
 
 def check_settings(*, project: str, entity: str | None, tags: Sequence[str]) -> None:
