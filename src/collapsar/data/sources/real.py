@@ -1,7 +1,6 @@
 """Real data: fixed training and held-out test sets of labelled images.
 
-`digits` ships with scikit-learn and needs no network. The others are torchvision's, with their official splits. They
-lie below `COLLAPSAR_DATA` (else in a per-user cache folder); missing files are downloaded once, under a lock.
+`digits` ships with scikit-learn and needs no network. The others are torchvision's, with their official splits.
 """
 
 import hashlib
