@@ -274,7 +274,8 @@ class DeviceCache:
         if device.type == "cpu":
             return pool
         missing = {key: part for key, part in wanted.items() if key not in self._held}
-        if sum(map(_num_bytes, missing.values())) > MOST_OF_FREE * self._free_bytes(device):
+        tensors = (each for part in missing.values() for each in (part.samples.values, part.samples.labels))
+        if sum(each.nbytes for each in tensors if each is not None) > MOST_OF_FREE * self._free_bytes(device):
             self._held.clear()
             return pool
         self._held |= {key: (part.samples, part.samples.to(device)) for key, part in missing.items()}
@@ -284,8 +285,3 @@ class DeviceCache:
 def _key_of(part: Part) -> Key:
     """Address and shape: while two parts are alive, they share a key only if they hold the same samples."""
     return part.samples.values.data_ptr(), tuple(part.samples.values.shape)
-
-
-def _num_bytes(part: Part) -> int:
-    labels = part.samples.labels
-    return part.samples.values.nbytes + (0 if labels is None else labels.nbytes)

@@ -223,6 +223,7 @@ class Source(ABC):
     num_classes: int  # labels run from 0 to num_classes - 1; 0 if samples have none
     labels_are_computed: bool = False  # whether a label follows from a number in the sample, so it cannot change alone
     known_modes: KnownModes | None = None  # of the truth, if it is a mixture of known ones
+    factors: Factors | None = None  # that samples are drawn from, if labels are combinations of known ones
 
     def __init__(self, *, sample_shape: list[int], sizes: Sizes, num_classes: int) -> None:
         self.sample_shape, self.sizes, self.num_classes = sample_shape, sizes, num_classes
@@ -230,11 +231,6 @@ class Source(ABC):
     def completed(self, recipe: Callable[..., Any]) -> Callable[..., Any]:
         """A model's recipe, with the settings filled in that it leaves null and only the data know."""
         return recipe
-
-    @property
-    def factors(self) -> Factors | None:
-        """The factors that samples are drawn from, if labels are combinations of known ones."""
-        return None
 
     @abstractmethod
     def read(self) -> RealData:

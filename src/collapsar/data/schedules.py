@@ -18,14 +18,11 @@ Number: TypeAlias = int | float  # a config's 1 is an int
 class Schedule(ABC):
     """A number for each generation."""
 
+    bounds: tuple[Number, Number]  # the lowest and the highest possible value
+
     @abstractmethod
     def at(self, generation: int) -> Number:
         """The value for the samples of this generation's model."""
-
-    @property
-    @abstractmethod
-    def bounds(self) -> tuple[Number, Number]:
-        """The lowest and the highest possible value."""
 
     def count_at(self, generation: int) -> int:
         """The value as a number of samples, rounded to the nearest."""
@@ -36,14 +33,10 @@ class Constant(Schedule):
     """The same value in every generation."""
 
     def __init__(self, value: Number) -> None:
-        self.value = value
+        self.value, self.bounds = value, (value, value)
 
     def at(self, generation: int) -> Number:
         return self.value
-
-    @property
-    def bounds(self) -> tuple[Number, Number]:
-        return self.value, self.value
 
 
 class Listed(Schedule):
@@ -52,7 +45,7 @@ class Listed(Schedule):
     def __init__(self, values: Sequence[Number]) -> None:
         if not values:
             raise UsageError("a schedule's list must hold at least one value: got []")
-        self.values = list(values)
+        self.values, self.bounds = list(values), (min(values), max(values))
 
     def at(self, generation: int) -> Number:
         if generation >= len(self.values):
@@ -62,10 +55,6 @@ class Listed(Schedule):
             )
         return self.values[generation]
 
-    @property
-    def bounds(self) -> tuple[Number, Number]:
-        return min(self.values), max(self.values)
-
 
 class Ramp(Schedule, ABC):
     """From `first` to `last` over `num_generations` values, then constant."""
@@ -74,6 +63,7 @@ class Ramp(Schedule, ABC):
         if num_generations < 1:
             raise UsageError(f"a schedule's num_generations must be at least 1: got {num_generations}")
         self.first, self.last, self.num_generations = first, last, num_generations
+        self.bounds = min(first, last), max(first, last)
 
     def at(self, generation: int) -> Number:
         progress = min(generation / (self.num_generations - 1), 1.0) if self.num_generations > 1 else 1.0
@@ -82,10 +72,6 @@ class Ramp(Schedule, ABC):
     @abstractmethod
     def share(self, progress: float) -> float:
         """Share of the way from `first` to `last`, at a progress from 0 to 1."""
-
-    @property
-    def bounds(self) -> tuple[Number, Number]:
-        return min(self.first, self.last), max(self.first, self.last)
 
 
 class Linear(Ramp):

@@ -159,7 +159,8 @@ def diversity_scores(
     for label in range(num_classes):
         real_class, synthetic_class = real[real_labels == label], synthetic[synthetic_labels == label]
         size = min(len(real_class), len(synthetic_class))
-        if size >= MIN_CLASS_SAMPLES and _varies(real_class[:size]):
+        exact = real_class[:size].double()
+        if size >= MIN_CLASS_SAMPLES and exact.var(0).sum() > ROUNDING**2 * exact.square().mean(0).sum():
             ratios.append(_compare(_spectrum(real_class[:size]), synthetic=_spectrum(synthetic_class[:size])))
     vendi = {"vendi": vendi_score(synthetic, centre=real.mean(0, dtype=torch.float64))}
     if not ratios:
@@ -193,11 +194,6 @@ def vendi_score(features: Features, *, centre: Float[Tensor, " feature"]) -> flo
     directions = torch.cat([centred / lengths.masked_fill(is_central, 1.0), is_central.double()], 1)
     eigenvalues = torch.linalg.eigvalsh(directions.T @ directions / len(directions))
     return effective_rank(eigenvalues.clamp_min(0.0))
-
-
-def _varies(features: Tensor) -> bool:
-    exact = features.double()
-    return bool(exact.var(0).sum() > ROUNDING**2 * exact.square().mean(0).sum())
 
 
 def _spectrum(features: Tensor) -> Tensor:

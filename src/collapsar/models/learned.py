@@ -202,7 +202,6 @@ class LearnedModel(LatentModel, ABC):
         }
 
     def _gradients(self, movers: Sequence[int]) -> dict[str, list[Tensor]]:
-        """The gradients of the last moves of these players, by the key of their norm."""
         return {
             self._of_player(GRADIENT_NORM, number): [
                 each.grad for each in self.players()[number].module.parameters() if each.grad is not None

@@ -1,14 +1,4 @@
-"""The settings of training that are not the model's own: levers set them, and `learned.py` carries them out.
-
-Schedules give the learning rates of the n steps of a generation, as factors of the model's own. In the w steps of the
-warm-up the factor of step s, counted from 0, is (s + 1) / w. Let p = (s - w) / (n - w) be the share of the other steps
-that is done. After the warm-up the factor is
-
-    linear    1 - p
-    cosine    (1 + cos(pi p)) / 2                     Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5
-    step      decay_factor ^ floor(p / decay_every_fraction)
-    plateau   decay_factor ^ k, k the number of decays by `course.Plateau`
-"""
+"""The settings of training that are not the model's own: levers set them, and `learned.py` carries them out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -162,7 +152,12 @@ class Plan:
         return 0 if self.holds_out_real else self.num_validation(pool_size)
 
     def rate_factor(self, step: int, *, num_steps: int | float) -> float:
-        """Factor of learning rates in a step, counted from 0, in (0, 1]; `plateau` has one of its own after it."""
+        """Factor of learning rates in a step, counted from 0, in (0, 1]; `course.Plateau` has one of its own after it.
+
+        (step + 1) / w in the w steps of the warm-up. After it, with p the share of the other steps that is done: linear
+        1 - p; cosine (1 + cos(pi p)) / 2 (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5); step decay_factor ^
+        floor(p / decay_every_fraction).
+        """
         num_warmup = 0 if self.warmup_fraction is None else round(self.warmup_fraction * num_steps)
         if step < num_warmup:
             return (step + 1) / num_warmup

@@ -12,7 +12,6 @@ from collapsar.foundations.words import listed
 from collapsar.judging.metric_keys import load_cases
 from collapsar.report.sections import SECTIONS
 from collapsar.report.templating import packed_plotly, template
-from collapsar.study.chains import Chain
 from collapsar.study.study import Study, read_study
 
 
@@ -47,17 +46,13 @@ def render(study: Study, *, notice: str = "") -> str:
             body = Markup(layout.render(study=study, arms=study.arms, **content))
             title = content.get("title", section.title)
             shown.append({"name": section.name, "entry": section.title, "title": title, "body": body})
+    names = [*dict.fromkeys(str(name) for chain in study.chains if (name := chain.config.get("name")))]
     return template("report.html.jinja").render(
         study=study,
-        title=_title(study.chains),
+        title=listed(names, most=3) or (study.chains[0].label if len(study.chains) == 1 else "runs"),
         sections=shown,
         notice=notice,
         has_charts=bool(charts),
         charts=charts | {"arms": [arm.name for arm in study.arms]},
         plotly=packed_plotly(),
     )
-
-
-def _title(chains: Sequence[Chain]) -> str:
-    names = list(dict.fromkeys(str(name) for chain in chains if (name := chain.config.get("name"))))
-    return listed(names, most=3) or (chains[0].label if len(chains) == 1 else "runs")

@@ -6,7 +6,6 @@ straight edges this is anti-aliasing by the exact area. Depth runs from 0 at the
 """
 
 from collections.abc import Callable
-from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -55,6 +54,7 @@ class Scenes(DrawnSource):
     """Pictures of a road whose factors are drawn independently; `left` to `occlusion` are shares of all scenes."""
 
     name = "scenes"
+    factors: Factors
 
     def __init__(
         self,
@@ -80,12 +80,9 @@ class Scenes(DrawnSource):
         check_fraction(**{f"data.{name}": share for name, share in {"left": left, "right": right, **present}.items()})
         if left + right > 1:
             raise UsageError(f"data.left and data.right must sum to 1 at most: got {left} and {right}")
-        self._bends, self._present = (1.0 - left - right, float(left), float(right)), present
-
-    @cached_property
-    def factors(self) -> Factors:
-        present = (Factor(name, (f"no {name}", name), (1 - share, share)) for name, share in self._present.items())
-        return Factors((Factor("road", BENDS, self._bends), *present), hazard="pedestrian")
+        road = Factor("road", BENDS, (1.0 - left - right, float(left), float(right)))
+        others = (Factor(name, (f"no {name}", name), (1 - share, share)) for name, share in present.items())
+        self.factors = Factors((road, *others), hazard="pedestrian")
 
     def draw(self, num_samples: int, generator: torch.Generator) -> Samples:
         levels = self.factors.draw(num_samples, generator=generator)

@@ -31,6 +31,7 @@ class StackedMNIST(Source):
     """Stacks of three official training images, or test images; a label is the number that they spell, red first."""
 
     name = "stacked_mnist"
+    factors: Factors
 
     def __init__(
         self, *, sample_shape: list[int], num_train: int, num_test: int, num_reserve: int, root: str | None, seed: int
@@ -42,11 +43,9 @@ class StackedMNIST(Source):
         sizes, num_classes = Sizes(num_train, num_test, num_reserve), NUM_DIGITS ** len(COLOURS)
         super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=num_classes)
         self.digits, self.seed = MNIST(sample_shape=[1, 28, 28], num_train=None, root=root), seed
-
-    @property
-    def factors(self) -> Factors:
+        levels = {colour: tuple(f"{colour}_{number}" for number in range(NUM_DIGITS)) for colour in COLOURS}
         equal = (1 / NUM_DIGITS,) * NUM_DIGITS
-        return Factors(tuple(Factor(one, tuple(f"{one}_{n}" for n in range(NUM_DIGITS)), equal) for one in COLOURS))
+        self.factors = Factors(tuple(Factor(colour, names, equal) for colour, names in levels.items()))
 
     def read(self) -> RealData:
         """All sets. Stacks of images that the measuring stick was not trained on are kept from feature spaces too."""

@@ -117,7 +117,10 @@ def downstream(comparison: Comparison, *, task: TableTask) -> dict[str, float]:
         by_name = {column.name: column for column in table.columns}
         column = by_name[find_name(SUBGROUP, task.subgroup, by_name)]
         groups = row_groups(column, comparison.real.rows[column.name])
-        values |= _scores_by_group(groups, boosted, classes=classes)
+        chosen = {f"group/{key}/downstream_auc": groups[name] for name, key in safe_names(groups).items()}
+        areas = {key: area_under_curve(boosted[rows], classes=classes[rows]) for key, rows in chosen.items()}
+        known = [area for area in areas.values() if np.isfinite(area)]
+        values |= areas | ({"downstream_auc_worst_group": min(known)} if known else {})
     linear_scores = scores_of(linear)
     return values | {f"downstream_{name}_linear": linear_scores[name] for name in LINEAR_SCORES}
 
@@ -128,17 +131,6 @@ def labelled(table: Table, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
     classes = table.classes(values)
     assert classes is not None, "there are class names"
     return np.delete(values.double().numpy(), table.target_column.block, axis=1), classes.numpy()
-
-
-def _scores_by_group(
-    groups: Mapping[str, np.ndarray], probabilities: np.ndarray, *, classes: np.ndarray
-) -> dict[str, float]:
-    areas = {
-        f"group/{key}/downstream_auc": area_under_curve(probabilities[groups[name]], classes=classes[groups[name]])
-        for name, key in safe_names(groups).items()
-    }
-    known = [area for area in areas.values() if np.isfinite(area)]
-    return areas | ({"downstream_auc_worst_group": min(known)} if known else {})
 
 
 def row_groups(column: Column, values: pd.Series) -> dict[str, np.ndarray]:

@@ -7,7 +7,6 @@ A file of rows that somebody else made, such as another generator, is read as ro
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,9 +24,9 @@ from collapsar.cases.tables.csv_file import read_file
 from collapsar.cases.tables.names import shown
 from collapsar.cases.tables.numerals import as_kind, check_numbers, find_kinds, find_numbers, typed
 from collapsar.cases.tables.schema import Column, Kind, ScaleName, Table, fit_table
-from collapsar.data.real_data import RealData, Sizes, Source
+from collapsar.data.real_data import RealData
 from collapsar.data.sources.pictures import listed
-from collapsar.data.sources.real import stratified_indices, subset_size
+from collapsar.data.sources.real import FixedSource
 from collapsar.foundations.errors import UsageError
 from collapsar.foundations.recipes import flattened, with_arguments
 from collapsar.foundations.samples import Samples
@@ -35,12 +34,10 @@ from collapsar.foundations.samples import Samples
 logger = logging.getLogger(__name__)
 
 
-class TableSource(Source, ABC):
-    """Rows that are the same in every run; a stratified training subset leaves the other training rows as reserve."""
+class TableSource(FixedSource, ABC):
+    """Rows that are the same in every run; sizes and what follows are set before the constructor is called."""
 
-    target: str  # this and the next ones are set before the constructor is called
-    num_available: int  # training rows, with those of the reserve
-    num_test: int
+    target: str
     num_classes: int = 2
     given_kinds: Mapping[str, Kind] = {}  # those that would be guessed wrong
     csv_settings: Mapping[str, Any] = {"separator": None, "encoding": None, "missing": ("NA", "NaN", "nan")}
@@ -54,9 +51,7 @@ class TableSource(Source, ABC):
         scale: ScaleName,
         threshold: int | float | None = None,  # splits a target of numbers into two classes
     ) -> None:
-        size = subset_size(num_train, num_available=self.num_available, num_classes=max(1, self.num_classes))
-        sizes = Sizes(size, self.num_test, self.num_available - size)
-        super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=self.num_classes)
+        super().__init__(sample_shape=sample_shape, num_train=num_train)
         self.scale, self.threshold = scale, None if threshold is None else float(threshold)
         self.labels_are_computed = threshold is not None
 
@@ -70,14 +65,10 @@ class TableSource(Source, ABC):
         kinds = find_kinds(frame, given=self.given_kinds)
         return typed(frame, kinds), kinds
 
-    def read(self) -> RealData:
+    def read_all(self) -> RealData:
         table, everything, train, test = self.fitted
         training, held_out = (everything[torch.from_numpy(positions)] for positions in (train, test))
-        real = RealData(training, held_out, self.num_classes, table=table, picture=partial(table_picture, table))
-        if not self.sizes.reserve:
-            return real
-        chosen, rest = stratified_indices(training, size=self.sizes.train)
-        return replace(real, train=training[chosen], reserve=training[rest])
+        return RealData(training, held_out, self.num_classes, table=table, picture=partial(table_picture, table))
 
     @cached_property
     def fitted(self) -> tuple[Table, Samples, np.ndarray, np.ndarray]:

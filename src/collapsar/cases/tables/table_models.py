@@ -1,9 +1,8 @@
 """The VAE and the GAN of rows of a table: linear layers with a head for each block of the encoded vector.
 
-Blocks: a `number` is scaled, and the output is its mean; a `flag` is 1 if the number before it is missing, and the
-output is a logit; a `choice` is one of several categories, one-hot, and the outputs are logits. A missing number is
-encoded as 0 and counts in no likelihood. As in TVAE and CTGAN (Xu et al. 2019, arXiv:1907.00503), the VAE learns the
-standard deviation of each number, and the GAN draws categories by Gumbel noise with straight-through gradients.
+Outputs are the mean of a `number`, and logits of a `flag` or a `choice` (`Table.blocks`); a missing number counts in no
+likelihood. As in TVAE and CTGAN (Xu et al. 2019, arXiv:1907.00503), the VAE learns the standard deviation of each
+number, and the GAN draws categories by Gumbel noise with straight-through gradients.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
 
-from collapsar.foundations.errors import UsageError, check_fraction, check_positive
+from collapsar.foundations.errors import UsageError, check_positive
 from collapsar.models.bias import temper_logits
 from collapsar.models.conditioning import LabelledLatents, OneHotLatents, ProjectionCritic, begun_vectors, given
 from collapsar.models.gan.gan import AdversarialModel, Loss, averaged
@@ -217,7 +216,6 @@ class TableGAN(AdversarialModel):
             adam_betas=adam_betas,
             num_classes=num_classes,
         )
-        check_fraction(ema_decay=ema_decay)
         self.save_hyperparameters()
         layers = Layers(norm=norm or "batch", depth=depth or 0)
         self.smallest_batch = 2 if layers.norm == "batch" else 1

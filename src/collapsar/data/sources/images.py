@@ -53,13 +53,9 @@ def read_images(path: str | None, *, image_size: int | None, channels: int | Non
     if not (place.is_dir() or (place.is_file() and place.suffix in ARRAYS)):
         what = f"is neither a folder nor {', '.join(ARRAYS)}" if place.exists() else "does not exist"
         raise UsageError(f"data.path={printable(path)} {what}: set data.path to a folder of images, or to an array")
-    return _read(place, _changed_at(place), image_size, channels, skip_broken)
-
-
-def _changed_at(place: Path) -> tuple[int, ...]:
-    """When a file, or a folder and the folders in it, last changed."""
     folders = [Path(entry.path) for entry in os.scandir(place) if entry.is_dir()] if place.is_dir() else []
-    return tuple(each.stat().st_mtime_ns for each in (place, *folders))
+    changed_at = tuple(each.stat().st_mtime_ns for each in (place, *folders))
+    return _read(place, changed_at, image_size, channels, skip_broken)
 
 
 @lru_cache(maxsize=2)

@@ -1,5 +1,6 @@
 """More of torchvision's sets, with their official splits: kmnist, emnist, svhn and cifar100."""
 
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -60,22 +61,18 @@ class EMNIST(TorchvisionSource):
     name = "emnist"
     num_available, num_test, num_classes = EMNIST_SIZES["balanced"]
     num_unseen = 10_000
-    dataset = datasets.EMNIST
     folder = "EMNIST/raw"
 
     def __init__(
         self, *, sample_shape: list[int], num_train: int | float | None, root: str | None, split: EmnistSplit
     ) -> None:
-        self.split = split
-        self.num_available, self.num_test, self.num_classes = EMNIST_SIZES[split]  # type: ignore[misc]
+        self.split, self.dataset = split, partial(datasets.EMNIST, split=split)  # type: ignore[misc]
+        self.num_available, self.num_test, self.num_classes = EMNIST_SIZES[split]
         parts = (f"{part}-{kind}" for part in ("train", "test") for kind in ("images-idx3", "labels-idx1"))
         self.checksums = dict.fromkeys(f"emnist-{split}-{part}-ubyte" for part in parts)
         super().__init__(sample_shape=sample_shape, num_train=num_train, root=root)
 
     def read_split(self, is_train: bool, *, download: bool = False) -> Samples:
-        split = self.dataset(root=self.root, split=self.split, train=is_train, download=download)
+        split = self.dataset(root=self.root, train=is_train, download=download)
         labels = split.targets - split.targets.min()  # those of letters begin at 1
         return Samples(as_images(split.data.transpose(1, 2)), labels.to(torch.int64))
-
-    def download(self) -> None:
-        self.dataset(root=self.root, split=self.split, train=True, download=True)

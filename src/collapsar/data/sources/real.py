@@ -1,7 +1,6 @@
 """Real data: fixed training and held-out test sets of labelled images.
 
-`digits` ships with scikit-learn and needs no network. The others are torchvision's, with their official splits. They
-lie below `COLLAPSAR_DATA` (else in a per-user cache folder); missing files are downloaded once, under a lock.
+`digits` ships with scikit-learn and needs no network. The others are torchvision's, with their official splits.
 """
 
 import hashlib
@@ -27,18 +26,18 @@ from collapsar.foundations.samples import Samples
 
 
 class FixedSource(Source, ABC):
-    """Images that are the same in every run; if only a stratified subset is trained on, the rest is the reserve.
+    """Samples that are the same in every run; if only a stratified subset is trained on, the rest is the reserve.
 
-    `num_train` is the size of the subset; below 1, its share of all training images; null takes all of them.
+    `num_train` is the size of the subset; below 1, its share of all training samples; null takes all of them.
     """
 
-    num_available: ClassVar[int]
-    num_test: ClassVar[int]
-    num_unseen: ClassVar[int]  # training images that no measuring stick sees
+    num_available: int  # training samples, with those of the reserve
+    num_test: int
+    num_unseen: ClassVar[int] = 0  # training samples that no measuring stick sees
     num_classes: int = 10
 
     def __init__(self, *, sample_shape: list[int], num_train: int | float | None) -> None:
-        size = subset_size(num_train, num_available=self.num_available, num_classes=self.num_classes)
+        size = subset_size(num_train, num_available=self.num_available, num_classes=max(1, self.num_classes))
         sizes = Sizes(size, self.num_test, self.num_available - size)
         super().__init__(sample_shape=sample_shape, sizes=sizes, num_classes=self.num_classes)
 
@@ -48,8 +47,9 @@ class FixedSource(Source, ABC):
 
     def read(self) -> RealData:
         real = self.read_all()
-        _, unseen = stratified_indices(real.train, size=self.num_available - self.num_unseen)
-        real = replace(real, stick_split=StickSplit(official=real.train, unseen_indices=unseen))
+        if self.num_unseen:
+            _, unseen = stratified_indices(real.train, size=self.num_available - self.num_unseen)
+            real = replace(real, stick_split=StickSplit(official=real.train, unseen_indices=unseen))
         if not self.sizes.reserve:
             return real
         train, reserve = (real.train[part] for part in stratified_indices(real.train, size=self.sizes.train))

@@ -162,7 +162,9 @@ def load_or_compute(path: Path, *, key: str, compute: Callable[[], dict[str, Ten
         with FileLock(f"{path}.lock"):
             if (found := _load(path, key=key)) is None:
                 found = {name: tensor.detach().cpu() for name, tensor in compute().items()}
-                _save(found, path, key=key)
+                content = io.BytesIO()
+                torch.save({"key": key, "checksum": checksum(found), "tensors": found}, content)
+                write_atomically(path, content.getvalue())
             return found
     except OSError as error:
         raise UsageError(f"the feature space cannot be cached in {path.parent}: {error.strerror or error}") from error
@@ -181,12 +183,6 @@ def _load(path: Path, *, key: str) -> dict[str, Tensor] | None:
         reason = type(error).__name__
     logger.warning("the cached feature space %s is unusable and is computed anew: %s", path, reason)
     return None
-
-
-def _save(tensors: dict[str, Tensor], path: Path, *, key: str) -> None:
-    content = io.BytesIO()
-    torch.save({"key": key, "checksum": checksum(tensors), "tensors": tensors}, content)
-    write_atomically(path, content.getvalue())
 
 
 def checksum(tensors: dict[str, Tensor]) -> str:

@@ -69,6 +69,7 @@ class Flow(LearnedModel):
         if guidance and num_classes is None:
             raise UsageError(f"model.guidance={guidance} needs a model of classes: set lever=[class_conditional]")
         self.stopped_early, self.churn, self.guidance = stopped_early or 0.0, churn or 0.0, guidance or 0.0
+        self.end = 1 - self.stopped_early  # the time at which samples are taken
         self.save_hyperparameters()
         self.is_of_images = len(self.sample_shape) == 3
         self.plan_keys = frozenset({"augmentation"} if self.is_of_images else {})
@@ -109,11 +110,6 @@ class Flow(LearnedModel):
             return torch.lerp(self.velocities(position, times, self.hidden(labels)), own, 1 + self.guidance)
 
         return solve(velocity, start, num_steps=self.num_steps, solver=self.solver, **way)
-
-    @property
-    def end(self) -> float:
-        """The time at which samples are taken."""
-        return 1 - self.stopped_early
 
     def velocities(self, position: Values, time: PerSample, labels: Labels | None = None) -> Values:
         """The velocity of each sample at its own time, in [0, 1]."""

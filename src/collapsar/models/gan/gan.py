@@ -187,7 +187,6 @@ class GAN(AdversarialModel):
             adam_betas=adam_betas,
             num_classes=num_classes,
         )
-        check_fraction(ema_decay=ema_decay)
         self.save_hyperparameters()
         self.group_size = deviation_group_size or 1
         layers = partial(Layers, depth=depth or 0)
@@ -241,5 +240,6 @@ def gradient_penalty(critic: nn.Module, *, real: Values, fake: Values, labels: L
 
 
 def averaged(generator: nn.Module, *, decay: float) -> AveragedModel:
-    """An exponential moving average of a generator's weights and buffers."""
+    """An exponential moving average of a generator's weights and buffers; UsageError unless decay is in [0, 1]."""
+    check_fraction(ema_decay=decay)
     return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

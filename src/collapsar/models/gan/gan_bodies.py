@@ -9,9 +9,7 @@ layer of a critic that has weights. Only generators have norms, as in the papers
 a 3x3 convolution for each stage in `conv` and `sn_conv`, a residual block for each stage in `sn_residual`. The
 generators of the SN-GAN paper begin at 4x4 pixels and double three times; here the data's sides decide where they begin
 (28 at 7, 8 at 4) and how often they double. Its critics see images in [-1, 1], and under a spectral norm the range
-matters: both `sn_` critics rescale images to it. As in the authors' code, initial weights of `sn_conv` are normal with
-standard deviation .02, those of `sn_residual` follow Glorot & Bengio (2010), times sqrt 2 in the 3x3 convolutions of a
-block, and all biases are 0.
+matters: both `sn_` critics rescale images to it. Initial weights are those of the authors' code.
 """
 
 from collections.abc import Callable, Sequence
@@ -230,7 +228,7 @@ def plain_block(width: int, *, layers: Layers, wrap: Wrap = unwrapped) -> Residu
 
 
 def two_convolutions(before: int, after: int, *, layers: Layers, wrap: Wrap = unwrapped) -> list[nn.Module]:
-    """Two convolutions with an activation between them."""
+    """Two convolutions with an activation between them; initial weights are those of Glorot, times sqrt 2."""
     first = wrap(begun_glorot(convolution(before, after), gain=sqrt(2)))
     last = wrap(begun_glorot(convolution(after, after), gain=sqrt(2)))
     return [first, *layers.activated(after, nn.ReLU), last]

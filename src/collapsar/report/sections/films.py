@@ -58,7 +58,10 @@ def reels(study: Study) -> dict[str, Any] | None:
         kept = "What the arm that lost most and the arm that kept most draw"
         title = kept if first["kept"] else "What the models of two arms draw"
     generations = sorted({generation for reel in found for generation in reel["generations"]})
-    return {"title": title, "reels": found, "real": _real_images(first["chain"]), "generations": generations}
+    chain = first["chain"]
+    stored = (stored_images(chain.folder, record.generation, "real") for record in chain.records)
+    real = next((data_uri(encode(_framed(images[None]))) for images in stored if images is not None), "")
+    return {"title": title, "reels": found, "real": real, "generations": generations}
 
 
 def _first_reel(arms: Iterable[tuple[Arm, str]]) -> dict[str, Any] | None:
@@ -77,12 +80,6 @@ def _framed(stack: np.ndarray) -> np.ndarray:
     stack = np.pad(stack, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
     image = stack.shape[2:]
     return stack.reshape(-1, ROWS, COLUMNS, *image).swapaxes(1, 2).reshape(-1, ROWS, *image)
-
-
-def _real_images(chain: Chain) -> str:
-    stored = (stored_images(chain.folder, record.generation, "real") for record in chain.records)
-    real = next((images for images in stored if images is not None), None)
-    return "" if real is None else data_uri(encode(_framed(real[None])))
 
 
 def film_strips(study: Study) -> dict[str, Any] | None:
@@ -170,8 +167,7 @@ def encode(stack: np.ndarray, *, num_colours: int | None = None) -> bytes:
     """PNG of uint8 [column, row, channel, height, width], such as generations from left to right."""
     num_columns, num_rows, channels, height, width = stack.shape
     colours = stack if channels == 3 else stack[:, :, :1]
-    opaque = np.full((num_columns, num_rows, 1, height, width), 255, np.uint8)
-    cells = np.concatenate([colours, opaque], axis=2)
+    cells = np.pad(colours, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0)), constant_values=255)  # opaque
     cells = np.pad(cells, ((0, 0), (0, 0), (0, 0), (0, GAP), (0, GAP)))
     # [column, row, channel, height, width] -> [row, height, column, width, channel]
     pixels = cells.transpose(1, 3, 0, 4, 2).reshape(num_rows * (height + GAP), num_columns * (width + GAP), -1)
