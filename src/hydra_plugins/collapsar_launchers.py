@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -100,8 +99,6 @@ class SideBySide(Launcher, ABC):
             num_generations=config.num_generations,
             command=command_of(config.hydra, folder=folder),
             hydra_context=self.hydra_context,
-            singletons=Singleton.get_state(),
-            working_folder=Path.cwd(),
             environment={name: value for name, value in os.environ.items() if name.startswith("COLLAPSAR_")},
             is_restarted=self.restarts_jobs,
         )

@@ -59,9 +59,8 @@ def run_chain(
 ) -> list[GenerationRecord]:
     """Train and measure every generation that the run folder does not hold yet; give the records of all.
 
-    Raises:
-        UsageError: settings that do not fit the data, or a folder made with other settings.
-        NonFiniteError: a loss or a sample became NaN or infinite; finished generations stay.
+    UsageError for settings that do not fit the data, or a folder made with other settings; NonFiniteError if a loss or
+    a sample became NaN or infinite. Finished generations stay.
     """
     title = ChainTitle(
         name=chain,
@@ -216,7 +215,6 @@ class ChainMaker(Maker):
 
     @cached_property
     def _reference(self) -> Reference | None:
-        """What the correction compares with, kept for all later generations; None without a correction."""
         if self.parts.correction is None:
             return None
         return Reference(

@@ -60,10 +60,7 @@ class OptimalTransport(TowardsReal):
 
 
 def barycentres(points: Points, anchors: Targets, *, regularisation: float | None) -> Points:
-    """T of each point: the mean of its anchors in the optimal plan between two equally weighted point clouds.
-
-    `regularisation` is the weight of the plan's entropy in units of the mean cost; None takes the exact plan.
-    """
+    """T of each point: the mean of its anchors in the optimal plan between two equally weighted point clouds."""
     import ot  # takes seconds
 
     costs = torch.cdist(points.double(), anchors.double()).square()

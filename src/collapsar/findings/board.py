@@ -66,7 +66,6 @@ def collect(finding: Finding, folder: Path, *, look: int) -> Evidence:
 
 
 def _missing(evidence: Evidence, *, look: int) -> dict[str, list[int]]:
-    """The seeds of each arm whose chains are not finished."""
     arms = evidence.chains.items()
     ended = {arm: [seed for seed, chain in own.items() if not chain.is_open or is_dead(chain)] for arm, own in arms}
     return {arm: left for arm, own in ended.items() if (left := sorted({*range(look)} - {*own}))}
@@ -143,32 +142,32 @@ def deciding_words(judged: Judged) -> str:
 
 def as_content(rows: Sequence[Judgement]) -> dict[str, Any]:
     """The board as JSON values."""
-    return {"collapsar": __version__, "commit": commit(), "findings": [_content_of(row) for row in rows]}
-
-
-def _content_of(row: Judgement) -> dict[str, Any]:
-    return {
-        **row.finding.model_dump(mode="json", exclude={"looks", "controls", "statistics"}),
-        "hash": row.finding.hash,
-        "verdict": row.verdict,
-        "standing": [*row.standing],
-        "seeds": row.look,
-        "statistics": [
-            {
-                "name": own.statistic.name,
-                "decides": deciding_words(own),
-                **{key: getattr(own, key) for key in ("verdict", "reason", "standard_error", "expected")},
-                **(asdict(own.interval) if own.interval else {}),
-            }
-            for own in row.judged
-        ],
-        "controls": [asdict(control) for control in row.controls],
-        "chains": {arm: [*own] for arm, own in row.evidence.chains.items()},
-        "ended_early": row.dead,
-        "seconds": round(row.seconds, 1),
-        "records": row.records,
-        "results": row.results,
-    }
+    findings = [
+        {
+            **row.finding.model_dump(mode="json", exclude={"looks", "controls", "statistics"}),
+            "hash": row.finding.hash,
+            "verdict": row.verdict,
+            "standing": [*row.standing],
+            "seeds": row.look,
+            "statistics": [
+                {
+                    "name": own.statistic.name,
+                    "decides": deciding_words(own),
+                    **{key: getattr(own, key) for key in ("verdict", "reason", "standard_error", "expected")},
+                    **(asdict(own.interval) if own.interval else {}),
+                }
+                for own in row.judged
+            ],
+            "controls": [asdict(control) for control in row.controls],
+            "chains": {arm: [*own] for arm, own in row.evidence.chains.items()},
+            "ended_early": row.dead,
+            "seconds": round(row.seconds, 1),
+            "records": row.records,
+            "results": row.results,
+        }
+        for row in rows
+    ]
+    return {"collapsar": __version__, "commit": commit(), "findings": findings}
 
 
 def write_board(rows: Sequence[Judgement], output: Path) -> list[Path]:

@@ -82,7 +82,6 @@ def _manifest(bundle: Path) -> Mapping[str, Any]:
 
 
 def _refusals(chains: Sequence[Chain], evidence: Evidence) -> list[str]:
-    """Too few seeds, seeds that are missing, trials among the chains, chains without an end, and failed gates."""
     found = []
     for arm, own in evidence.chains.items():
         if len(own) < MIN_SEEDS:
@@ -106,7 +105,6 @@ def _refusals(chains: Sequence[Chain], evidence: Evidence) -> list[str]:
 
 
 def _changed_recipes(finding: Finding, evidence: Evidence) -> list[str]:
-    """Arms whose chains differ from what this version would run, or from each other."""
     found = []
     for arm, own in evidence.chains.items():
         now = arm_settings(settings(compose_settings([*finding.command, *finding.arms[arm]])))

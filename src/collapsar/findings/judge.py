@@ -187,7 +187,6 @@ def _agreed(judged: Judged, finding: Finding, evidence: Evidence) -> Judged:
 
 
 def _standing(evidence: Evidence) -> list[str]:
-    """What limits a verdict on images: generation 0 below the entry gate, or digits."""
     chains = all_chains(evidence.chains)
     gates = {chain.profile.entry_gate for chain in chains}
     found = []

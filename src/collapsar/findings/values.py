@@ -156,7 +156,6 @@ def _reduced(statistic: Statistic, curve: Curve, other: Curve) -> float:
 
 
 def _slope(curve: Curve) -> float:
-    """Theil and Sen's slope a generation."""
     places, values = zip(*curve, strict=True)
     return float(stats.theilslopes(values, places).slope) if all(map(math.isfinite, values)) else math.nan
 

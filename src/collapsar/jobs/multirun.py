@@ -143,10 +143,7 @@ def keep_length(config: DictConfig, *, hydra_config: Any, folder: Path) -> None:
 
 
 def _kept_lengths(runs: Sequence[Path], *, wanted: int, only: str) -> dict[str, int]:
-    """The lengths of arms without a censored chain, by the digest of their settings; logs what becomes of shorter arms.
-
-    An open chain that `extend` itself runs to the length of its arm does not count as censored.
-    """
+    """Lengths of arms without a censored chain, by the digest of their settings; logs what becomes of shorter arms."""
     from collapsar.study.study import read_study
     from collapsar.study.survival import has_lost_recall
 
@@ -154,6 +151,7 @@ def _kept_lengths(runs: Sequence[Path], *, wanted: int, only: str) -> dict[str, 
     for key, arm in ((digest(arm.settings), arm) for arm in read_study(runs).arms):
         lengths, of = sorted({chain.num_generations for chain in arm.distinct}), counted(len(arm.distinct), "chain")
         lasting = [chain for chain in arm.distinct if not has_lost_recall(chain)]
+        # An open chain that `extend` itself runs to the length of its arm does not count.
         num_censored = sum(not (chain.is_open and chain.config.get("extend")) for chain in lasting)
         why = f"recall is not halved in {num_censored} of {of}" if num_censored else "its chains differ in length"
         text = f"is extended to {counted(wanted, 'generation')}: {why}"
@@ -207,7 +205,6 @@ class WatchedPage:
         self._has_failed = False
 
     def __call__(self) -> None:
-        """Write the page, unless it is not due yet or another process writes it."""
         if self._has_failed:
             return
         with suppress(Timeout, NotImplementedError, OSError), FileLock(f"{self._due}.lock", timeout=0):

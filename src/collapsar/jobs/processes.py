@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from multiprocessing import forkserver
 from pathlib import Path
@@ -125,13 +125,12 @@ class Job:
     num_generations: int
     command: str  # that repeats this job alone
     hydra_context: HydraContext
-    singletons: Any  # the state of Hydra's own
-    working_folder: Path  # where the command was typed; relative paths start there
+    singletons: Any = field(default_factory=Singleton.get_state)  # the state of Hydra's own
+    working_folder: Path = field(default_factory=Path.cwd)  # where the command was typed; relative paths start there
     environment: Mapping[str, str]  # our own variables that were set there
     is_restarted: bool  # whether SLURM or Ray starts the job again if a signal stopped it
 
     def __call__(self, share: Share) -> Outcome:
-        """Run the chain with its share of the machine; all its output goes to its log."""
         os.environ |= {**self.environment, **share.environment()}  # before any library with threads is imported
         os.chdir(self.working_folder)
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -172,7 +172,6 @@ class Journal:
             logger.warning("stopped by the %s; alarm=default goes on", reason)
 
     def _note_versions(self) -> None:
-        """Write versions.json, with the commit to cite; warn if other code made the generations so far."""
         here: dict[str, Any] = {"python": platform.python_version(), "collapsar": __version__, "commit": commit()}
         here |= {name: version(name) for name in VERSIONED}
         stored = self.store.read_json(VERSIONS)

@@ -178,7 +178,6 @@ class WandbTracking(Tracking):
             logger.warning("W&B did not take the whole run: it is %s %s", kept, run.settings.sync_dir)
 
     def _log(self, row: dict[str, Any], *, axis: str) -> None:
-        """Log a row, and draw each of its keys over the axis."""
         for key in row.keys() - self._defined:
             self._active.define_metric(key, step_metric=axis)
         self._defined |= row.keys()

@@ -138,17 +138,10 @@ class MadeModel:
 def make_model(model: str, *, data: str = "digits", size: str = "small", **overrides: Any) -> MadeModel:
     """A model as the recipe of `conf/recipe` makes it for a data set, and the arguments of its Trainer.
 
-    Initial weights come from torch's own generator, so `lightning.seed_everything` repeats them.
-
-    Args:
-        model: As in conf/model.
-        data: As in conf/data.
-        size: The recipe: small for two CPU cores, full for a GPU.
-        overrides: Arguments of the model (`width=64`), or settings of a chain (`lever=["cosine"]`,
-            `trainer={"max_steps": 100}`).
-
-    Raises:
-        UsageError: as the command would refuse it, or a setting that only a chain carries out.
+    Model and data are named as in conf/model and conf/data; the size of the recipe is small for two CPU cores, or full
+    for a GPU. Overrides are arguments of the model (`width=64`), or settings of a chain (`lever=["cosine"]`,
+    `trainer={"max_steps": 100}`). Initial weights come from torch's own generator, so `lightning.seed_everything`
+    repeats them. UsageError as the command would refuse it, or for a setting that only a chain carries out.
     """
     chosen = as_overrides({"model": model, "data": data, "size": size})
     config = compose_settings([*chosen, *as_overrides(overrides, others_below="model")])
@@ -172,11 +165,9 @@ FULL_ERRORS = "HYDRA_FULL_ERROR"
 def run(overrides: Sequence[str] = (), *, is_multirun: bool = False, **settings: Any) -> pd.DataFrame:
     """Run one chain, or all chains of a multirun, as the command `collapsar` does; what was stopped is continued.
 
-    Args:
-        overrides: As on the command line, such as `["data=mnist", "lever=[ema]"]`; options, such as `--config-dir`,
-            may stand among them.
-        is_multirun: Whether commas sweep, as with the option `-m`: `run(["seed=0,1"], is_multirun=True)`.
-        settings: The same as keyword arguments; mappings stand for dotted keys: `run(model={"width": 8}, seed=1)`.
+    Overrides stand as on the command line, such as `["data=mnist", "lever=[ema]"]`, with options, such as
+    `--config-dir`, among them; or as keyword arguments, where mappings stand for dotted keys: `run(model={"width": 8},
+    seed=1)`. With `is_multirun` commas sweep, as with the option `-m`: `run(["seed=0,1"], is_multirun=True)`.
 
     Returns:
         One row for each generation of each chain, in the order of the jobs: arm, chain, seed, data, model, regime,

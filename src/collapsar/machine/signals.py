@@ -98,7 +98,6 @@ def _handle(number: int, _frame: FrameType | None) -> None:
 
 
 def _send_again(hook: Callable[[Any], None], unraisable: Any) -> None:
-    """Send a signal again if Python dropped its `Stopped`; give the hook any other exception."""
     if not isinstance(unraisable.exc_value, Stopped):
         hook(unraisable)
         return

@@ -16,14 +16,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command: 0 if all was measured, 2 with one line on stderr for unusable input, 1 for a breakdown."""
     options = vars(_parser().parse_args(argv))
     *synthetic, real = options.pop("samples")
-    if not synthetic:
-        sys.stderr.write(
-            "collapsar-score: give SYNTHETIC and REAL: folders, files, or for REAL the name of a data set\n"
-        )
-        return 2
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     files = {form: options.pop(form) for form in ("json", "csv", "html")}
     try:
+        if not synthetic:
+            raise UsageError("give SYNTHETIC and REAL: folders, files, or for REAL the name of a data set")
         from collapsar.scoring import score  # here, so that --help answers at once
 
         _show(score(synthetic, real, **options), **files)

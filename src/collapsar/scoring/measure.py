@@ -44,7 +44,8 @@ def score(
 ) -> Score:
     """Measure synthetic samples against real ones: all metrics of a record, with their floor and intervals.
 
-    A generation of one of our chains against its own data gives the values of its record, to the last digit.
+    A generation of one of our chains against its own data gives the values of its record, to the last digit. UsageError
+    if samples cannot be read or do not fit together; the text says what to set.
 
     Args:
         synthetic: A path, tensor, array, `Samples` or (samples, labels); a list or a mapping by name of several. Paths
@@ -61,9 +62,6 @@ def score(
         is_labelled: Whether labels count.
         settings: Overrides such as `evaluation.num_neighbours=3` or, for a table, `data.target=income`.
         progress: Whether to show a bar if it takes long; None shows one on a terminal.
-
-    Raises:
-        UsageError: samples cannot be read or do not fit together; the text says what to set.
     """
     if resize is not None and resize < 1:
         raise UsageError(f"resize must be at least 1: got {resize}")

@@ -262,7 +262,6 @@ def _classes(each: ScoredSet) -> list[tuple[str, float, float]]:
 
 
 def _pictures(examples: Examples) -> dict[str, Any]:
-    """Pictures of image samples, or rows of a table; empty for other vectors."""
     worst, nearest, training = examples.worst, examples.nearest, examples.training
     if isinstance(worst, pd.DataFrame):
         pairs = [pd.concat([nearest.iloc[[place]], training.iloc[[place]]]) for place in range(len(nearest))]

@@ -160,15 +160,10 @@ def _runs(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         config = _read_config(path / CONFIG) if CONFIG in files else None
         if config is not None:
             yield path, config
-        children[:] = sorted(
-            name
-            for name in children
-            if (not OF_A_RUN.fullmatch(name) if config is not None else name[0] != "." or _is_study(path / name))
-        )
-
-
-def _is_study(folder: Path) -> bool:
-    return any(folder.glob(f"*/{CONFIG}"))
+            kept = [name for name in children if not OF_A_RUN.fullmatch(name)]
+        else:
+            kept = [name for name in children if name[0] != "." or any((path / name).glob(f"*/{CONFIG}"))]
+        children[:] = sorted(kept)
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:
@@ -249,7 +244,6 @@ def _read_overrides(path: Path) -> tuple[str, ...]:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    """The content of an optional JSON file; None if it is unreadable or was cut off while being written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

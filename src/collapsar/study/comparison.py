@@ -3,8 +3,7 @@
 Recall survival is a restricted mean survival time (Royston & Parmar 2013): recall that never halved counts with the
 last generation compared, the horizon, so that differences may be too small, never too large; a chain that never had
 any counts with 0. A chain that ended early counts with its last values and, if its recall had not halved, with the
-generations that it lasted. What a comparison can find is said before it runs, in standard deviations (sd) of a seed's
-difference from the baseline, with one variance pooled over arms.
+generations that it lasted.
 """
 
 import math
@@ -109,8 +108,10 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
         return None
     settled, others = ([c for arm in family if _is_settled(arm) == own for c in arm.distinct] for own in (True, False))
     analysis = shared_analysis([chain.config for chain in (*settled, *others)])
-    horizon = _horizon(others) if others else max(chain.num_generations for chain in settled) - 1
-    horizon = min(horizon, analysis.horizon or horizon)
+    lengths = sorted(chain.num_generations if chain.ending else len(chain.records) for chain in others)
+    # That of the median chain; one that ended early is carried on to the last generation requested.
+    longest = max(lengths[len(lengths) // 2], 1) if others else max(chain.num_generations for chain in settled)
+    horizon = min(longest - 1, analysis.horizon or longest - 1)
     final = min([horizon, *(chain.num_generations - 1 for chain in settled)])
     compared = [baseline, *(arm for arm in family if arm is not baseline)]
     chains = [_up_to(arm, horizon) for arm in compared]
@@ -148,12 +149,6 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
         sensitivity=_sensitivity(chains, horizon=final),
         below_gate=tuple(arm for arm, is_below in zip(compared, failed, strict=True) if is_below and arm in shown),
     )
-
-
-def _horizon(chains: Sequence[Chain]) -> int:
-    """The last generation of the median chain; one that ended early is carried on to the last one requested."""
-    lengths = sorted(chain.num_generations if chain.ending else len(chain.records) for chain in chains)
-    return max(lengths[len(lengths) // 2] - 1, 0)
 
 
 def _is_settled(arm: Arm) -> bool:
@@ -238,7 +233,8 @@ def spending(chains: Sequence[Chain], *, horizon: int) -> Spending:
 def power_of(*, num_seeds: int, num_arms: int) -> tuple[float, float]:
     """The half-width of intervals that hold for all arms together with 95 %, and the effect found with 80 %.
 
-    With so many arms beside the baseline, and so many seeds of each, at least two.
+    With so many arms beside the baseline, and so many seeds of each, at least two; both in standard deviations (sd) of
+    a seed's difference from the baseline, with one variance pooled over arms.
     """
     df = num_arms * (num_seeds - 1)
     critical = LargestT(dunnett_correlation([range(num_seeds)] * num_arms), df=df).quantile(LEVEL)

@@ -170,16 +170,13 @@ def _words(chain: Chain, key: str, *, kind: PartKind) -> str:
     assert matched is not None, "the key is of this kind"
     name = matched[1]
     if kind is CLASSES:
-        names = _class_names(chain)
-        return f"rows of class {names[int(name)] if int(name) < len(names) else name}"
+        contents = (row_picture(chain, record.generation) for record in chain.records)
+        names = next((content.get("classes") for content in contents if content is not None), None)
+        if isinstance(names, list) and int(name) < len(names):
+            name = printable(str(names[int(name)]))
+        return f"rows of class {name}"
     if kind is LEVELS:
         return f"samples with {name}"
     found = flatten(chain.config).get(SUBGROUP)
     column = "group" if found is None else found
     return f"rows with {column} {re.sub(r'(?<=[0-9])_(?=[0-9])', '.', name).replace('_', ' ')}"  # a decimal point
-
-
-def _class_names(chain: Chain) -> list[str]:
-    contents = (row_picture(chain, record.generation) for record in chain.records)
-    names = next((content.get("classes") for content in contents if content is not None), None)
-    return [printable(str(name)) for name in names] if isinstance(names, list) else []

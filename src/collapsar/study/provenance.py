@@ -30,7 +30,6 @@ def results_hash(chains: Sequence[Chain]) -> str:
 
 
 def _results(chain: Chain) -> str:
-    """The lines of the records without VARYING, and without what is empty."""
     contents = (
         {key: value for key, value in vars(record).items() if key not in VARYING and value not in ({}, None)}
         for record in chain.records

@@ -148,13 +148,11 @@ def waiting_time(times: Sequence[int | float | None], *, lengths: Sequence[int])
     if not times:
         return None
     known = [math.inf if time is None else float(time) for time in times]
-    return WaitingTime(median=_median(known, lengths), low=min(known), high=max(known), num_generations=max(lengths))
-
-
-def _median(times: Sequence[float], lengths: Sequence[int]) -> float:
-    has_happened = np.isfinite(times)
+    has_happened = np.isfinite(known)
     if has_happened.all():
-        return float(np.median(times))
-    observed = np.where(has_happened, times, lengths)
-    median = SurvfuncRight(np.maximum(observed, JUST_AFTER_0), has_happened.astype(float)).quantile(0.5)
-    return float(round(median, 6)) if np.isfinite(median) else math.inf
+        median = float(np.median(known))
+    else:
+        observed = np.maximum(np.where(has_happened, known, lengths), JUST_AFTER_0)
+        found = SurvfuncRight(observed, has_happened.astype(float)).quantile(0.5)
+        median = float(round(found, 6)) if np.isfinite(found) else math.inf
+    return WaitingTime(median=median, low=min(known), high=max(known), num_generations=max(lengths))

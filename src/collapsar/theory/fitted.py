@@ -61,12 +61,9 @@ def _gaussian(fitted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sample_sizes(moments: Mapping[str, Any], *, num_dimensions: int) -> dict[str, Any]:
-    """How many samples of N(0, 1) would give a fit as good, in W2² and in its mean alone.
-
-    The mean of D dimensions' squared means, each about normal, is inverted without bias: (D - 2) / sum mu².
-    """
+    """How many samples of N(0, 1) would give a fit as good, in W2² and in its mean alone."""
     with np.errstate(divide="ignore"):  # an exact fit is worth infinitely many, and gets no entry
         found = {"effective_sample_size": effective_sample_size(moments["wasserstein"])}
-        if num_dimensions > 2:
+        if num_dimensions > 2:  # the mean of D squared means, each about normal, inverted without bias: (D-2) / sum mu²
             found["effective_sample_size_of_mean"] = (1 - 2 / num_dimensions) / moments["squared_mean"]
     return found

@@ -45,15 +45,12 @@ class AnalyticChain:
     @property
     def real_share(self) -> float | None:
         """The share of real samples in each pool after the first; None if it changes."""
+        settings = self.config["regime"]
         if (sizes := self.fresh_sizes) is not None:
             return sizes["num_fresh"] / sizes["num_samples"]
-        if self.regime == "FixedReal" and (drawn := self.counted(self.config["regime"]["synthetic_ratio"])) >= 0:
+        if self.regime == "FixedReal" and (drawn := self.counted(settings["synthetic_ratio"])) >= 0:
             return self.n / (self.n + drawn)
-        if (
-            self.regime == "Mix"
-            and self.is_even
-            and (real := self.counted(self.config["regime"]["real_fraction"])) >= 0
-        ):
+        if self.regime == "Mix" and self.is_even and (real := self.counted(settings["real_fraction"])) >= 0:
             return real / self.n
         return None
 

@@ -7,9 +7,9 @@ and `WITHOUT_EFFECT` binds it (a cause, a correction, a lever, a labeller, or a 
 parameters (`fitted`); metrics of drawn samples have biases of their own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 from collapsar.foundations.settings import OURS, binding_settings, is_below
 from collapsar.theory import formulas, recursions
@@ -44,22 +44,20 @@ LONGEST_RECURSION = 50  # generations; the laws of overlapping pools take cubic 
 DERIVED = "derived, see collapsar.theory"
 MAD = "Alemohammad et al. 2023"
 SHUMAILOV = "Shumailov et al. 2024"
-MomentsAt: TypeAlias = Callable[[int], recursions.Moments]
 
 
 def laws_of(config: Mapping[str, Any]) -> dict[str, Law]:
     """The laws that hold for a chain with these settings, by the key of the fitted parameter; empty for most chains."""
     if not _is_known(config):
         return {}
-    if own_class(config["selection"]) == "Curated":
-        return {law.key: law for law in _curated(AnalyticChain(config))}
     laws = {
         "Gaussian": _gaussian,
         "KernelDensity": _kernels,
         "Categorical": _categorical,
         "LinearRegression": _regression,
     }
-    return {law.key: law for law in laws[own_class(config["model"])](AnalyticChain(config))}
+    found = _curated if own_class(config["selection"]) == "Curated" else laws[own_class(config["model"])]
+    return {law.key: law for law in found(AnalyticChain(config))}
 
 
 def _is_known(config: Mapping[str, Any]) -> bool:
@@ -118,17 +116,14 @@ def _conserved(chain: AnalyticChain) -> Iterator[Law]:
 
 def _with_fresh_real(sizes: dict[str, int], *, spread: float) -> Iterator[Law]:
     """Any number of samples a generation, with a bias; what real samples a fit is worth needs fresh ones."""
-    moments: MomentsAt = lambda t: recursions.moments_with_fresh_real(t, **sizes, scale=spread)  # noqa: E731
+    moments = partial(recursions.moments_with_fresh_real, **sizes, scale=spread)
     shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, λ = {spread:g}"
     if spread != 1:
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
         yield Law("fitted/variance", "E[v]", f"E[v] = {shown}", DERIVED, lambda t: moments(t).variance)
     if not sizes["num_fresh"]:
         return
-
-    def distance(generation: int) -> float:
-        return recursions.wasserstein_of_moments(moments(generation))
-
+    distance: Curve = lambda t: recursions.wasserstein_of_moments(moments(t))  # noqa: E731
     yield Law("fitted/wasserstein", "E[W2²]", f"E[W₂²], about {shown}", DERIVED, distance, "approximation")
     worth: Mapping[str, tuple[str, Curve]] = {
         "effective_sample_size": ("1.5 / E[W₂²]", lambda t: recursions.effective_sample_size(distance(t))),
@@ -152,9 +147,7 @@ def _kernels(chain: AnalyticChain) -> Iterator[Law]:
     kernel = f"h = {added**0.5:g}" if added else f"c = {relative:.3g}"
     if sizes is not None:
         scale = 1 + relative**2
-        moments: MomentsAt = lambda t: recursions.moments_with_fresh_real(  # noqa: E731
-            t, **sizes, scale=scale, added=added
-        )
+        moments = partial(recursions.moments_with_fresh_real, **sizes, scale=scale, added=added)
         shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, {kernel}"
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
         variance: Curve = lambda t: scale * moments(t).variance + added  # noqa: E731

@@ -54,12 +54,9 @@ def train(
     `held_out` are real samples that no generation is trained on, if the plan validates on them; `start` is the
     checkpoint of the last generation, if the plan begins with its weights; below `folder`, the run folder, the user's
     loggers and callbacks write. `on_reading` also gets the readings from before the checkpoint that it continues from.
-
-    Raises:
-        UsageError: the recipe cannot train on this pool; the text says what to set.
-        NonFiniteError: a loss became NaN or infinite; the text names generation, epoch and step.
-        DeviceMemoryError: the memory of the device is full.
-        Stopped: a signal asked to stop; a training in steps first ends its step and stores its progress.
+    UsageError if the recipe cannot train on this pool, NonFiniteError if a loss became NaN or infinite,
+    DeviceMemoryError if the device's memory is full. Texts say what to set, or name generation, epoch and step. Stopped
+    if a signal asked to stop: a training in steps first ends its step and stores its progress.
     """
     with torch.random.fork_rng(devices=[]):
         train_seed = derive_seed(seed, generation, "train")
@@ -175,7 +172,6 @@ class TrainingInSteps:
         self.trainer.save_checkpoint(path, weights_only=self.plan.warm_start != "weights_and_optimizer")
 
     def _split(self, pool: Pool, held_out: Samples | None) -> tuple[PoolBatches, PoolInOrder | None]:
-        """Shuffled batches to train on, and those that the plan keeps for validation; None if it keeps none."""
         kept_pool, kept, trained_on = pool, None, None
         if held_out is not None:
             kept_pool, kept = Pool((Part(held_out.to(self.device), REAL),)), torch.arange(len(held_out))

@@ -192,8 +192,9 @@ def check_arguments(recipe: TrainerRecipe) -> None:
     own = flattened(recipe).keywords
     for key, value in own.items():
         if key in REFUSED and (type(value) is not type(DEFAULTS[key]) or value != DEFAULTS[key]):
-            shown = f"must be {_as_typed(DEFAULTS[key])}: got {_as_typed(value)}"
-            raise UsageError(f"trainer.{key} {shown}; {REFUSED[key]}")
+            is_typed = value is None or isinstance(value, int | float | str | list | dict)
+            got = value_text(value) if is_typed else type(value).__name__
+            raise UsageError(f"trainer.{key} must be {value_text(DEFAULTS[key])}: got {got}; {REFUSED[key]}")
     loggers = configured_loggers(own.get("logger"))
     for index, callback in enumerate(configured_list(recipe, "callbacks")):
         check_callback(f"trainer.callbacks[{index}]", callback, has_logger=bool(loggers))
@@ -225,10 +226,7 @@ def total_steps(trainer: Trainer, *, steps_per_epoch: int) -> int:
 
 
 def _plugins(recipe: TrainerRecipe) -> list[Any]:
-    """The configured plugins, stateful precision plugins as copies.
-
-    Lightning's own environment is among them, or it would find SLURM, requeue jobs by itself and count their tasks.
-    """
+    """The configured plugins, and Lightning's own environment, or it would find SLURM, requeue jobs and count tasks."""
     found = [
         copy.deepcopy(plugin) if isinstance(plugin, Precision) and plugin.state_dict() else plugin
         for plugin in configured_list(recipe, "plugins")
@@ -249,9 +247,3 @@ def _check_copies(key: str, part: Any) -> None:
             f"{key} ({type(part).__name__}) cannot be copied or stored ({type(error).__name__}): each generation has a "
             "copy of its own, whose state_dict may hold numbers, text, tensors, lists and dicts"
         ) from error
-
-
-def _as_typed(value: Any) -> str:
-    """A value as typed in an override; an object as its class name."""
-    is_shown = value is None or isinstance(value, int | float | str | list | dict)
-    return value_text(value) if is_shown else type(value).__name__

@@ -130,6 +130,7 @@ class Checkpoints(Callback):
         self._num_steps, self._stored_step = 0, -1 if pretrained else 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._others = [each for each in trainer.callbacks if each is not self]  # type: ignore[attr-defined]
         if self.state is None:
             return
         pl_module.load_state_dict(self.state["model"])
@@ -140,7 +141,7 @@ class Checkpoints(Callback):
             optimizer.load_state_dict(stored)
         trainer.precision_plugin.load_state_dict(self.state["precision"])
         trainer.fit_loop.load_state_dict(self.state["loops"])
-        for callback, stored in zip(self._others(trainer), self.state["callbacks"], strict=True):
+        for callback, stored in zip(self._others, self.state["callbacks"], strict=True):
             callback.load_state_dict(stored)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -167,10 +168,6 @@ class Checkpoints(Callback):
             self._stored_step = step
         signals.leave_if_asked()
 
-    def _others(self, trainer: Trainer) -> list[Callback]:
-        """The other callbacks, in an order that is the same each time."""
-        return [each for each in trainer.callbacks if each is not self]  # type: ignore[attr-defined]
-
     def _present(self, trainer: Trainer, model: LearnedModel) -> State:
         return {
             "phase": "training",
@@ -180,7 +177,7 @@ class Checkpoints(Callback):
             "optimizers": [optimizer.state_dict() for optimizer in trainer.optimizers],
             "precision": trainer.precision_plugin.state_dict(),
             "loops": before_the_batch(trainer.fit_loop.state_dict()),
-            "callbacks": [callback.state_dict() for callback in self._others(trainer)],
+            "callbacks": [callback.state_dict() for callback in self._others],
             "course": model.course.state_dict(),
             "random": random_states(trainer.strategy.root_device),
             "should_stop": trainer.should_stop,  # may be set, though min_steps or min_epochs is not reached
