@@ -66,7 +66,7 @@ class EMNIST(TorchvisionSource):
     def __init__(
         self, *, sample_shape: list[int], num_train: int | float | None, root: str | None, split: EmnistSplit
     ) -> None:
-        self.split, self.dataset = split, partial(datasets.EMNIST, split=split)  # type: ignore[misc]
+        self.split, self.dataset = split, partial(datasets.EMNIST, split=split)  # type: ignore[misc, method-assign]
         self.num_available, self.num_test, self.num_classes = EMNIST_SIZES[split]
         parts = (f"{part}-{kind}" for part in ("train", "test") for kind in ("images-idx3", "labels-idx1"))
         self.checksums = dict.fromkeys(f"emnist-{split}-{part}-ubyte" for part in parts)
