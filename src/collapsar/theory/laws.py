@@ -116,7 +116,7 @@ def _conserved(chain: AnalyticChain) -> Iterator[Law]:
 
 def _with_fresh_real(sizes: dict[str, int], *, spread: float) -> Iterator[Law]:
     """Any number of samples a generation, with a bias; what real samples a fit is worth needs fresh ones."""
-    moments = partial(recursions.moments_with_fresh_real, **sizes, scale=spread)
+    moments: partial[recursions.Moments] = partial(recursions.moments_with_fresh_real, **sizes, scale=spread)
     shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, λ = {spread:g}"
     if spread != 1:
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
@@ -147,7 +147,8 @@ def _kernels(chain: AnalyticChain) -> Iterator[Law]:
     kernel = f"h = {added**0.5:g}" if added else f"c = {relative:.3g}"
     if sizes is not None:
         scale = 1 + relative**2
-        moments = partial(recursions.moments_with_fresh_real, **sizes, scale=scale, added=added)
+        kernels: dict[str, Any] = {"scale": scale, "added": added}
+        moments: partial[recursions.Moments] = partial(recursions.moments_with_fresh_real, **sizes, **kernels)
         shown = f"a recursion for {sizes['num_fresh']} fresh real samples of {sizes['num_samples']}, {kernel}"
         yield Law("fitted/squared_mean", "E[mu²]", f"E[μ²] = {shown}", DERIVED, lambda t: moments(t).squared_mean)
         variance: Curve = lambda t: scale * moments(t).variance + added  # noqa: E731
