@@ -22,7 +22,8 @@ def sentences(curve: RealCurve) -> dict[str, str]:
     for arm, rated in ((arm, curve.rate(arm)) for arm in curve.arms if arm.horizon):
         for generation, (_, worth) in [*rated.items()][-1:]:
             size = max((chain.records for chain in arm.counted), key=len)[-1].pool["size"]
-            bounds = "" if worth.num_seeds == 1 else f" [{', '.join(number_text(end, curve) for end in worth.ends)}]"
+            ends = dict.fromkeys(number_text(end, curve) for end in worth.ends)  # beyond the curve both may be one
+            bounds = f" [{', '.join(ends)}]" if len(ends) > 1 else ""
             real = (
                 f"{number_text(worth.mean, curve)} real ones{bounds} by {title if title.isupper() else title.lower()}"
             )
