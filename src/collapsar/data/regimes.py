@@ -30,7 +30,7 @@ class Regime(ABC):
     def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         """The pool that the next generation is trained on; UsageError if there are too few samples for the rule.
 
-        This generation was trained on `pool`, and drew `synthetic`, whose origin it is. Rules that draw use the
+        This generation was trained on `pool` and drew `synthetic`. Rules that draw use the
         generator, None in a simulation of large pools. Rules that take fresh real samples use the reserve: those beyond
         the training set, in a fixed random order.
         """

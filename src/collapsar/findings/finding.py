@@ -83,7 +83,7 @@ class Statistic(_Part):
     name: str
     metric: MetricName  # a key of the records, a fitted parameter's `fitted/...`, or `parameter/NAME/INDEX`
     generations: Generations
-    arm: str | None = None  # whose chains; None for `argmin`, which takes all arms that set `over`
+    arm: str | None = None  # the arm that is measured; None for `argmin`, which takes all arms that set `over`
     minus: str | None = None  # the arm whose number of the same seed is subtracted
     other: MetricName | None = None  # whose order `kendall` compares with
     over: str | None = None  # the setting whose value `argmin` returns

@@ -42,17 +42,14 @@ def _hash(contents: Iterable[bytes]) -> str:
     return blake2b("".join(own).encode(), digest_size=8).hexdigest()
 
 
-def provenance(arms: Sequence[Arm], chains: Sequence[Chain]) -> dict[str, str]:
-    """Commits of the runs, the time of their last record, the hashes of their records, the command; what is known."""
+def provenance(chains: Sequence[Chain], *, typed: Sequence[str], hashes: tuple[str, str]) -> dict[str, str]:
+    """Commits of the runs, the time of their last record, both hashes of records, the command; what is known."""
     commits = dict.fromkeys(str(chain.versions["commit"]) for chain in chains if chain.versions.get("commit"))
     times = [path.stat().st_mtime for chain in chains if (path := chain.folder / "records.jsonl").exists()]
     last = f"{datetime.fromtimestamp(max(times), UTC):%Y-%m-%d %H:%M} UTC" if times else ""
-    typed = commands(arms)
     more = f" (and {counted(len(typed) - 1, 'more command')}, under Settings)" if len(typed) > 1 else ""
-    hashes = (
-        f"{records_hash(chains)} as stored, {results_hash(chains)} without times, memory and machine" if times else ""
-    )
-    found = {"Commit": ", ".join(commits), "Last generation": last, "Records": hashes, "Command": f"{typed[0]}{more}"}
+    records = "{} as stored, {} without times, memory and machine".format(*hashes) if times else ""
+    found = {"Commit": ", ".join(commits), "Last generation": last, "Records": records, "Command": f"{typed[0]}{more}"}
     return {name: text for name, text in found.items() if text}
 
 

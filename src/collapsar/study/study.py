@@ -163,7 +163,8 @@ class Study:
     @cached_property
     def provenance(self) -> dict[str, str]:
         """Commit, last generation, records and command, each in words; what is known."""
-        return provenance(self.arms, self.chains)
+        hashes = (self.records_hash, self.results_hash)
+        return provenance(self.chains, typed=self.commands, hashes=hashes)
 
     @cached_property
     def records_hash(self) -> str:

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -41,6 +42,11 @@ class RealCurve:
         if not math.isclose(own, inside := float(np.clip(own, falling[0], falling[-1])), rel_tol=ROUNDING):
             return math.copysign(math.inf, inside - own)
         return math.exp(np.interp(inside, falling, np.log([*self.means][::-1])))  # of equal values the last counts
+
+    @cached_property
+    def rated(self) -> list[tuple[Arm, dict[int, tuple[Interval, Interval]]]]:
+        """The arms with a later generation, each with its rates."""
+        return [(arm, self.rate(arm)) for arm in self.arms if arm.horizon]
 
     def rate(self, arm: Arm) -> dict[int, tuple[Interval, Interval]]:
         """By generation, the metric over seeds, and what the pool is worth: the same mean and ends on the curve."""

@@ -19,7 +19,7 @@ def content(study: Study) -> dict[str, Any] | None:
 def sentences(curve: RealCurve) -> dict[str, str]:
     """What the last pool of each arm with a later generation is worth, by the name of the arm, which it follows."""
     found, title = {}, title_of(curve.metric)
-    for arm, rated in ((arm, curve.rate(arm)) for arm in curve.arms if arm.horizon):
+    for arm, rated in curve.rated:
         for generation, (_, worth) in [*rated.items()][-1:]:
             size = max((chain.records for chain in arm.counted), key=len)[-1].pool["size"]
             ends = dict.fromkeys(number_text(end, curve) for end in worth.ends)  # beyond the curve both may be one
@@ -39,7 +39,8 @@ def number_text(num_real: float, curve: RealCurve) -> str:
 
 def _drawn(curve: RealCurve, study: Study) -> dict[str, Any]:
     """A curve with its arms by their places in the study, and its axes as functions, which end where the curve does."""
-    rated = [(index, arm, curve.rate(arm)) for index, arm in enumerate(study.arms) if arm in curve.arms and arm.horizon]
+    names = [arm.name for arm in study.arms]
+    rated = [(names.index(arm.name), arm, own) for arm, own in curve.rated]
     ends, (first, *_, last) = [end for mean in curve.means.values() for end in mean.ends], curve.means
     low, high = min(ends), max(ends)
     known = {"curve": curve, "rated": rated, "said": sentences(curve), "lowest": low, "highest": high}
