@@ -151,6 +151,13 @@ def test_images_need_the_same_sign_in_a_space_without_labels(other, verdict, rea
     assert (judged.judged[0].verdict, judged.judged[0].reason) == (verdict, reason)
 
 
+def test_what_is_measured_in_no_space_needs_no_other():
+    own = finding(statistic(metric="first_encoder_sd"))
+    spread = {"first_encoder_sd": around(0.8)}
+    found = evidence(treated=spread, plain=spread, config=IMAGES)
+    assert judge_finding(own, found, look=10).judged[0].verdict == "reproduced"
+
+
 @pytest.mark.parametrize(
     ("floor", "data", "standing"),
     [

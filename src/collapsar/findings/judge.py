@@ -13,7 +13,7 @@ import numpy as np
 
 from collapsar.findings.finding import Finding, Statistic
 from collapsar.findings.values import Evidence, against_itself, all_chains, expected_value, is_dead, seed_values
-from collapsar.judging.metric_keys import split_key
+from collapsar.judging.metric_keys import METRICS, groups_of, split_key
 from collapsar.study.comparison import UNLABELLED
 from collapsar.study.intervals import Interval, mean_interval
 from collapsar.study.provenance import records_hash, results_hash
@@ -170,9 +170,10 @@ def _controls(finding: Finding, evidence: Evidence, judged: Sequence[Judged]) ->
 
 
 def _agreed(judged: Judged, finding: Finding, evidence: Evidence) -> Judged:
-    """The statistic; undecided unless a space that saw no labels has the same sign."""
-    statistic = judged.statistic
-    if judged.verdict == "undecided" or split_key(statistic.metric).space:
+    """The statistic; undecided unless a space that saw no labels has the same sign, if it is measured in spaces."""
+    statistic, groups = judged.statistic, groups_of(judged.statistic.metric, among=METRICS)
+    is_in_no_space = bool(groups) and not any(METRICS[group].measure for group in groups)
+    if judged.verdict == "undecided" or split_key(statistic.metric).space or is_in_no_space:
         return judged
     neutral = 1.0 if statistic.reduce == "ratio_to_first" else 0.0
     own = np.mean([*seed_values(finding, statistic, evidence).values()]) - neutral
