@@ -27,10 +27,10 @@ def test_a_job_waits_until_its_process_says_something(tmp_path):
     waiting = job(tmp_path)
     view = MultirunView([waiting], console=Console(file=io.StringIO()))
     view.look()
-    assert waiting.state == "waits"
+    assert waiting.state == "waiting"
     (waiting.job.folder / "job.log").write_text("hello\n")
     view.look()
-    assert waiting.state == "runs"
+    assert waiting.state == "running"
 
 
 def test_what_an_earlier_run_said_does_not_count(tmp_path):
@@ -39,17 +39,17 @@ def test_what_an_earlier_run_said_does_not_count(tmp_path):
     (folder / "job.log").write_text("long ago\n")
     waiting = Watched(job_in(folder))
     MultirunView([waiting], console=Console(file=io.StringIO())).look()
-    assert waiting.state == "waits"
+    assert waiting.state == "waiting"
 
 
 def test_each_job_has_one_line_and_the_whole_another(tmp_path):
     jobs = [job(tmp_path, number) for number in (1, 2, 3)]
-    jobs[0].state, jobs[1].state, jobs[2].state, jobs[2].reason = "done", "runs", "failed", "no disk"
+    jobs[0].state, jobs[1].state, jobs[2].state, jobs[2].reason = "done", "running", "failed", "no disk"
     assert drawn(jobs) == [
-        "   3 failed 0/4  seed=3: no disk",
-        "   2 runs   0/4  seed=2",
-        "   1 done   0/4  seed=1",
-        "1 failed, 1 runs, 1 done",
+        "   3 failed  0/4  seed=3: no disk",
+        "   2 running 0/4  seed=2",
+        "   1 done    0/4  seed=1",
+        "1 failed, 1 running, 1 done",
     ]
 
 
@@ -65,13 +65,13 @@ def test_a_long_line_is_cut_and_does_not_wrap(tmp_path):
 
 def test_the_rest_takes_as_long_as_the_part_before(tmp_path):
     jobs = [job(tmp_path, 1), job(tmp_path, 2)]
-    jobs[0].num_finished, jobs[0].state = 2, "runs"
+    jobs[0].num_finished, jobs[0].state = 2, "running"
     assert seconds_left(jobs, elapsed=10.0) == pytest.approx(10.0 * 6 / 2)
 
 
 def test_generations_of_an_earlier_command_are_not_taken_for_quick_ones(tmp_path):
     continued = job(tmp_path, num_lines=2)
-    continued.state = "runs"
+    continued.state = "running"
     assert seconds_left([continued], elapsed=10.0) is None
     (tmp_path / "1" / "records.jsonl").write_text("{}\n" * 3)
     continued.num_finished = continued.count()

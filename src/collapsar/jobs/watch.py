@@ -22,8 +22,13 @@ logger = logging.getLogger(__name__)
 
 GLANCE_SECONDS = 0.2  # between two polls of the jobs
 FRAME_LINES = 3  # of the terminal, kept free above and below the jobs
-State: TypeAlias = Literal["failed", "runs", "waits", "done"]
-STYLES: dict[State, str] = {"failed": "bold red", "runs": "bold", "waits": "dim", "done": "green"}  # in the order shown
+State: TypeAlias = Literal["failed", "running", "waiting", "done"]
+STYLES: dict[State, str] = {
+    "failed": "bold red",
+    "running": "bold",
+    "waiting": "dim",
+    "done": "green",
+}  # in the order shown
 
 
 @runtime_checkable
@@ -41,7 +46,7 @@ class Watched:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.state: State = "waits"
+        self.state: State = "waiting"
         self.reason = ""  # why it failed
         self.num_before = self.num_finished = self.count()  # generations before this multirun
         self.log_bytes_before = self.log_bytes()
@@ -65,10 +70,10 @@ class MultirunView:
     def look(self) -> None:
         """Update which jobs have started, and the progress of those that run."""
         for each in self.jobs:
-            if each.state == "waits" and each.log_bytes() > each.log_bytes_before:
-                each.state = "runs"
+            if each.state == "waiting" and each.log_bytes() > each.log_bytes_before:
+                each.state = "running"
                 self._say("runs", each)
-            if each.state == "runs":
+            if each.state == "running":
                 each.num_finished = each.count()
 
     def ended(self, each: Watched, *, reason: str) -> None:
@@ -94,7 +99,7 @@ class MultirunView:
         lines = []
         for each in shown[:room]:
             what = f"{each.job.title}: {each.reason}" if each.reason else each.job.title
-            line = f"{each.job.number:>4} {each.state:<6} {each.num_finished}/{each.job.num_generations}  {what}"
+            line = f"{each.job.number:>4} {each.state:<7} {each.num_finished}/{each.job.num_generations}  {what}"
             lines.append(Text(line, style=STYLES[each.state], overflow="ellipsis", no_wrap=True))
         return Group(*lines, *hidden, Text(self.summary(), style="bold"))
 
@@ -102,7 +107,9 @@ class MultirunView:
 def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
     """The time that all jobs of a multirun still need at their speed so far; None before any generation is finished."""
     num_finished = sum(each.num_finished - each.num_before for each in jobs)
-    num_left = sum(each.job.num_generations - each.num_finished for each in jobs if each.state in ("runs", "waits"))
+    num_left = sum(
+        each.job.num_generations - each.num_finished for each in jobs if each.state in ("running", "waiting")
+    )
     if num_left == 0:
         return 0.0
     return elapsed * num_left / num_finished if num_finished else None
