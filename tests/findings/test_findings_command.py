@@ -95,8 +95,9 @@ def content_of(tmp_path):
 
 
 def test_the_board_is_run_and_written_and_the_same_command_runs_nothing(board, tmp_path):
-    code, out, _, num_runs = board()
+    code, out, err, num_runs = board()
     assert (code, num_runs) == (0, 1)
+    assert "Entry gate" not in out + err, "a study's table stands before the board"
     first = content_of(tmp_path)
     assert (first["verdict"], first["seeds"]) == ("reproduced", 4)
     assert first["chains"] == {"replace": [*range(4)], "accumulate": [*range(4)]}

@@ -78,6 +78,7 @@ def _run(finding: Finding, seeds: Mapping[str, Sequence[int]], folder: Path) -> 
         arms = [arm for arm, own in seeds.items() if tuple(own) == wanted]
         texts = ",".join(f'"{" ".join(finding.arms[arm])}"' for arm in arms)
         sweep = ["hydra/sweeper=arms", f"hydra.sweeper.arms=[{texts}]", f"hydra.sweep.dir={folder.resolve()}"]
+        sweep += ["hydra/launcher=joblib", "+hydra.callbacks.study.is_table_printed=false"]
         logger.info("%s: %s, seeds %s", finding.name, ", ".join(arms), ", ".join(map(str, wanted)))
         try:
             with warnings.catch_warnings():

@@ -48,6 +48,9 @@ MIN_SECONDS, FIRST_SECONDS = 3.0, 0.3  # between two pages, and what writing the
 class StudySummary(Callback):
     """Count the jobs when a multirun starts; show and mirror its study, a table and a page, when it ends."""
 
+    def __init__(self, *, is_table_printed: bool = True) -> None:
+        self.is_table_printed = is_table_printed
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         os.environ.pop(LENGTHS_VARIABLE, None)
         with suppress(HydraException, UsageError):  # the sweeper will refuse the same overrides
@@ -65,7 +68,7 @@ class StudySummary(Callback):
         if has_outcome and not config.get("dry_run"):
             from collapsar.report.sections.answer import headline
 
-            study = show_results(folder)
+            study = show_results(folder, is_printed=self.is_table_printed)
             answer = f"{counted(len(study.chains), 'chain')}. {headline(study.counted)}"
             tracking, is_alert = instantiate(config.tracking, _convert_="object"), config.alarm.action != "warn"
             tracking.add_study(folder, name=str(config.name), page=folder / PAGE, answer=answer, is_alert=is_alert)
