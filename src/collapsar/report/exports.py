@@ -106,13 +106,20 @@ def read_dataset(folder: Path) -> pd.DataFrame:
 
 
 def import_csv(file: Path, folder: Path) -> None:
-    """Write chains from a CSV of the columns NEEDED as run folders in `folder/STEM`; UsageError for a wrong file."""
+    """Write chains from a CSV of the columns NEEDED as run folders in `folder/STEM`; UsageError for a wrong file.
+
+    A generation between others that the file leaves out has a record without metrics.
+    """
     for (arm, seed), own in _checked_rows(file).groupby(["arm", "seed"], sort=False):
         start = re.sub(r"[^\w.-]+", "_", str(arm))[:40]
         run = folder / file.stem / f"{start}_seed{seed}_{digest({'arm': arm, 'seed': int(seed)})}"
+        values = {
+            int(generation): dict(zip(each["metric"], each["value"].astype(float), strict=True))
+            for generation, each in own.groupby("generation")
+        }
         records = [
             GenerationRecord(
-                generation=int(generation),
+                generation=generation,
                 seed=int(seed),
                 data=file.stem,
                 model=FOREIGN,
@@ -120,15 +127,15 @@ def import_csv(file: Path, folder: Path) -> None:
                 pool={"size": 0, "real_fraction": 0.0, "origins": {}},
                 num_evaluated=0,
                 num_real=0,
-                metrics=dict(zip(found["metric"], found["value"].astype(float), strict=True)),
+                metrics=values.get(generation, {}),
                 seconds={},
             )
-            for generation, found in own.groupby("generation")
+            for generation in range(max(values) + 1)
         ]
         config = {
             "name": file.stem,
             "seed": int(seed),
-            "num_generations": records[-1].generation + 1,
+            "num_generations": len(records),
             "data": {"name": file.stem},
             "model": {"name": FOREIGN},
             "regime": {"name": str(arm)},
