@@ -141,9 +141,8 @@ def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Answer:
     """Whether FID still rises in the later half of the chain, rather than levelling off."""
     if rate is None or not fid:
         return _too_short(fid)
-    has_gaps = fid[-1][0] - fid[-rate.num_points][0] >= rate.num_points
-    window = counted(rate.num_points, "measured generation" if has_gaps else "generation")
-    slope = f"{rate.slope:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
+    noun = "generation" if fid[-1][0] - fid[-rate.num_points][0] < rate.num_points else "measured generation"
+    window, slope = counted(rate.num_points, noun), f"{rate.slope:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
     evidence = f"over the last {window} FID moves by {slope} a generation: it is {_IS[course]}"
     if course == "rises":
         start = max(fid[-rate.num_points][0], fid[1][0])  # generation 0 cannot have risen

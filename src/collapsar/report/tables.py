@@ -49,8 +49,8 @@ def table_of(study: Study) -> Table:
         table.add_row(Text(summary.arm.name), *changes, *waits, style="bold")
         chains = summary.arm.chains
         for chain in chains if len(chains) > 1 or any(chain.problem for chain in chains) else ():
-            is_noted = bool(chain.problem) or chain not in summary.arm.counted
-            table.add_row(*_chain_row(chain, study.main_metrics, is_noted=is_noted))
+            mark = " *" if chain.problem or chain not in summary.arm.counted else ""
+            table.add_row(f"  seed {chain.seed}{mark}", *_chain_cells(chain, study.main_metrics))
         table.add_section()
     return table
 
@@ -120,13 +120,12 @@ def _notes(summaries: Sequence[ArmSummary]) -> list[str]:
     return [*notes, *([entry_gate(summaries)] if any(summary.chains for summary in summaries) else [])]
 
 
-def _chain_row(chain: Chain, keys: Sequence[str], *, is_noted: bool) -> list[str]:
-    name = f"  seed {chain.seed}{' *' if is_noted else ''}"
+def _chain_cells(chain: Chain, keys: Sequence[str]) -> list[str]:
     if not chain.has_outcome:
-        return [name]
+        return []
     changes = [f"{short_text(chain.first.get(key))}→{short_text(chain.last.get(key))}" for key in keys]
     times = (time_of_chain(chain, event) for event in ("recall_half_life", "first_dead_generation"))
-    return [name, *changes, *map(_stacked, times)]
+    return [*changes, *map(_stacked, times)]
 
 
 def _change(first: Interval | None, last: Interval | None) -> str:

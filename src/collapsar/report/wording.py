@@ -60,12 +60,6 @@ def time_text(value: int | float | None) -> str:
     return MISSING if value is None else f"{value:.1f}".removesuffix(".0")
 
 
-def in_generations(text: str) -> str:
-    """A median time with its unit, and its range: 1 generation, >7 generations (5 to >7)."""
-    median, bracket, spread = text.partition(" (")
-    return f"{counted(median, 'generation')}{bracket}{spread}"
-
-
 def time_of_chain(chain: Chain, event: str) -> str:
     """When an event of its profile happened to a chain, "not in 7" if it did not, and a dash if it was not measured."""
     time = getattr(chain.profile, event)

@@ -102,11 +102,11 @@ class Chain:
 
     def measures(self, event: str) -> bool:
         """Whether it measured what an event of its profile is read from: a half-life, or the first dead class."""
-        if event == "variance_half_life":
-            return bool(variance_points(self.records)[1])
-        if event == "recall_half_life":
-            return "recall" in self.first
-        return any(own.class_shares or own.factor_shares or "classes_dropped" in own.metrics for own in self.records)
+        if event == "first_dead_generation":
+            return any(
+                one.class_shares or one.factor_shares or "classes_dropped" in one.metrics for one in self.records
+            )
+        return "recall" in self.first if event == "recall_half_life" else bool(variance_points(self.records)[1])
 
     def metrics_at(self, generation: int) -> dict[str, float]:
         """Its metrics at a generation; after its end, those of its last record; `WITHOUT_SAMPLES` without records."""

@@ -77,8 +77,7 @@ class Comparison:
 
 def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
     """One comparison for each family with a baseline and at least two other arms that share two seeds with it."""
-    found = [_compare(family, arms) for family in by_family(arms)]
-    return [comparison for comparison in found if comparison is not None]
+    return [found for family in by_family(arms) if (found := _compare(family, arms))]
 
 
 def outcome_of(chain: Chain, outcome: str, *, horizon: int, space: str = "") -> float | None:
@@ -176,8 +175,7 @@ def _effects(
             num_outcomes=1 if outcome == measured[0] else len(measured) - 1,
         )
         for own, effect in zip(found, judged, strict=True):
-            if effect is not None:
-                own[outcome] = effect
+            own.update({outcome: effect} if effect else {})
     return found, _check_spaces(found, measured[0], chains, horizon=final) if measured else {}
 
 

@@ -97,11 +97,10 @@ def keepings(arms: Sequence[Arm]) -> list[Keepings]:
     """One result for each model and data source whose records score predictors by their AUC."""
     found = []
     for family in by_family(arms):
-        scored = [
+        own = (
             (arm, [chain for chain in arm.distinct if points(chain.records, AUC)]) for arm in _baseline_first(family)
-        ]
-        scored = [(arm, chains) for arm, chains in scored if chains]
-        if scored:
+        )
+        if scored := [(arm, chains) for arm, chains in own if chains]:
             every = [chain for _, chains in scored for chain in chains]
             reference = next((key for key in REFERENCES if all(points(chain.records, key) for chain in every)), "")
             kept = tuple(_keeping(arm, chains, reference=reference) for arm, chains in scored)

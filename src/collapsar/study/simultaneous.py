@@ -140,6 +140,4 @@ def holm_levels(p_values: Sequence[float]) -> list[float]:
 
 
 def _in_place(ranked: np.ndarray, order: np.ndarray) -> list[float]:
-    found = np.empty(len(ranked))
-    found[order] = ranked
-    return [float(value) for value in found]
+    return [float(value) for value in np.asarray(ranked)[np.argsort(order)]]

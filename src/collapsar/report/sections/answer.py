@@ -79,7 +79,7 @@ def _answer(summaries: Sequence[ArmSummary]) -> list[str]:
         return ["No chain has finished a generation yet, so there is no answer."]
     fates = {fate(summary) for summary in summaries}
     if fates == {"never drew"}:
-        return ["The numbers of every chain broke down in generation 0: nothing was drawn, so there is no answer."]
+        return ["No chain drew a sample, as numbers broke down in generation 0: there is no answer."]
     if fates == {"undecided"} and not any("recall" in summary.first for summary in summaries):
         return ["No chain has measured recall, so there is no answer: see what else is measured."]
     if fates == {"had little"}:
@@ -116,11 +116,9 @@ def _of_several(summaries: Sequence[ArmSummary], *, idle: Sequence[ArmSummary]) 
     total, lost, kept = len(summaries) + len(idle), groups["collapsed"], groups["kept"]
     if len(kept) == total:
         return f"None of {total} arms collapsed: {_named(kept)}."
-    if lost:
-        every = "Both" if total == 2 else f"All {total}"
-        parts = [f"{every if len(lost) == total else f'{len(lost)} of {total}'} arms collapsed: {_named(lost)}"]
-    else:
-        parts = [f"None of {total} arms is known to have collapsed"]
+    every = ("Both" if total == 2 else f"All {total}") if len(lost) == total else f"{len(lost)} of {total}"
+    none = f"None of {total} arms is known to have collapsed"
+    parts = [f"{every} arms collapsed: {_named(lost)}" if lost else none]
     parts += [f"{len(arms)} {FATES[key]}: {_named(arms)}" for key in ("in part", "kept") if (arms := groups[key])]
     if undecided := groups["undecided"]:
         parts.append(f"{len(undecided)} {'is' if len(undecided) == 1 else 'are'} undecided: {_named(undecided)}")
@@ -156,8 +154,7 @@ def _evidence(summary: ArmSummary) -> str:
 
 
 def _caveats(summaries: Sequence[ArmSummary]) -> Iterator[str]:
-    single = [summary.arm.name for summary in summaries if len(summary.chains) == 1]
-    if single:
+    if single := [summary.arm.name for summary in summaries if len(summary.chains) == 1]:
         whose = "" if len(single) == len(summaries) else f" of {listed(single, most=MOST_NAMES)}"
         yield f"One seed{whose} has no interval: another seed may answer otherwise."
     decided = [(one.arm.name, one.kept_recall) for one in summaries if fate(one) in ("collapsed", "kept")]
@@ -228,12 +225,11 @@ def _deaths(summary: ArmSummary) -> str:
 def _endings(summary: ArmSummary) -> str:
     """The chains that ended early; means count them."""
     ended = []
-    for chain in summary.chains:
-        if chain.ending == "stopped":
-            ended.append(f"seed {chain.seed} was stopped by its alarm after generation {chain.last_generation}")
-        elif chain.ending:
-            counts = "" if chain.records else ", which counts as the worst outcome"
-            ended.append(f"seed {chain.seed} broke down in generation {chain.last_generation + 1}{counts}")
+    for chain in (chain for chain in summary.chains if chain.ending):
+        stopped = f"was stopped by its alarm after generation {chain.last_generation}"
+        counts = "" if chain.records else ", which counts as the worst outcome"
+        broken = f"broke down in generation {chain.last_generation + 1}{counts}"
+        ended.append(f"seed {chain.seed} {stopped if chain.ending == 'stopped' else broken}")
     is_carried = any(-1 < chain.last_generation < summary.arm.horizon for chain in summary.chains)
     carried = f" (last values carried on to generation {summary.arm.horizon})" if is_carried else ""
     return f"; {', '.join(ended)}{carried}" if ended else ""

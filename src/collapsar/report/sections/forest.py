@@ -63,21 +63,16 @@ def _drawn(*, title: str, effects: Sequence[Effect | None]) -> dict[str, Any]:
     def place(value: float) -> float:
         return round(MARGIN + (WIDTH - 2 * MARGIN) * (value - lowest) / ((highest - lowest) or 1.0), 1)
 
+    def drawn(effect: Effect) -> dict[str, Any]:
+        thick, thin = (tuple(map(place, own.ends)) for own in (effect.judged.interval, effect.corrected))
+        known = {"x": place(effect.difference.mean), "thick": thick, "thin": thin}
+        return known | {"verdict": effect.verdict, "told": _told(effect)}
+
     return {
         "title": title,
         "zero": place(0.0),
         "ticks": [(place(tick), f"{tick:g}".replace("-", "−")) for tick in ticks(lowest, highest)],
-        "effects": [
-            effect
-            and {
-                "x": place(effect.difference.mean),
-                "thick": tuple(map(place, effect.judged.interval.ends)),
-                "thin": tuple(map(place, effect.corrected.ends)),
-                "verdict": effect.verdict,
-                "told": _told(effect),
-            }
-            for effect in effects
-        ],
+        "effects": [effect and drawn(effect) for effect in effects],
     }
 
 
@@ -120,9 +115,8 @@ def notes(found: Comparison) -> list[str]:
     said = [f"{name} {value}" for name, value in asdict(fixed).items() if value is not None]
     told = f"Fixed before the chains ran (hash {fixed.digest}): {', '.join(said).replace('_', ' ')}."
     if not fixed.digest:
-        own = [each.config for arm in (found.baseline, *found.left_out) for each in arm.chains]
-        own += [each.config for row in found.arms for each in row.arm.chains]
-        is_fixed = any(read_analysis(config).digest for config in own)
+        every = [found.baseline, *found.left_out, *(row.arm for row in found.arms)]
+        is_fixed = any(read_analysis(chain.config).digest for arm in every for chain in arm.chains)
         why = "The chains fixed different analyses" if is_fixed else "Nothing was fixed before the chains ran"
         told = f"{why}, so {primary} decides, the first outcome that is measured."
     elif fixed.primary != primary:

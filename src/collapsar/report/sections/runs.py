@@ -23,13 +23,12 @@ def costs(study: Study) -> dict[str, Any] | None:
 
 def unfinished(study: Study) -> dict[str, Any] | None:
     """Unfinished chains, finished ones that are shorter than others of their arm, and repeated ones."""
-    found: dict[str, Any] = {
+    found = {
         "unfinished": [chain for chain in study.chains if chain.problem],
         "shorter": [chain for arm in study.arms for chain in arm.left_out if not chain.problem],
         "repeated": [chain for arm in study.arms for chain in arm.chains if chain not in arm.distinct],
     }
-    title = {} if found["unfinished"] else {"title": "Left out"}
-    return found | title if any(found.values()) else None
+    return found if any(found.values()) else None
 
 
 def settings(study: Study) -> dict[str, Any]:
