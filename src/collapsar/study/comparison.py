@@ -176,7 +176,7 @@ def _effects(
         )
         for own, effect in zip(found, judged, strict=True):
             own.update({outcome: effect} if effect else {})
-    return found, _check_spaces(found, measured[0], chains, horizon=final) if measured else {}
+    return found, _check_spaces(found, measured[0], chains, horizon=ends[measured[0]]) if measured else {}
 
 
 def _check_spaces(
@@ -184,9 +184,11 @@ def _check_spaces(
 ) -> dict[str, float]:
     """Make an arm undecided if a space that saw no labels does not agree; Kendall's tau of the arms' orders."""
     for space in UNLABELLED:
-        base, *others = [by_seed(own, primary, horizon=horizon, space=space) for own in chains]
         pairs = []
-        for own, arm in zip(found, others, strict=True):
+        for own, others in zip(found, chains[1:], strict=True):
+            ends = [chain.last_generation for chain in (*chains[0], *others) if not chain.ending]
+            end = min([horizon, *ends])  # of outcomes other than recall survival, all chains reach it
+            base, arm = (by_seed(each, primary, horizon=end, space=space) for each in (chains[0], others))
             if primary in own and (seeds := base.keys() & arm.keys()):
                 apart = float(np.mean([arm[seed] - base[seed] for seed in seeds]))
                 pairs.append((own[primary].difference.mean, apart))

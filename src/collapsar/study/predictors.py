@@ -138,8 +138,7 @@ def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | No
     first = {chain.seed: own[0][1] for chain in chains if (own := points(chain.records, key))}
     leading = [chain for chain in chains if first.get(chain.seed, kind.worthless) >= kind.worthless + MIN_LEAD]
     halves = {seed: kind.worthless + HALF * (score - kind.worthless) for seed, score in first.items()}
-    half_life = _wait(leading, key, halves)
-    if half_life is None:
+    if (half_life := _wait(leading, key, halves)) is None:
         return None
     return PartLoss(
         words=_words(leading[0], key, kind=kind),
