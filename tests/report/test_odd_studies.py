@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from planted_chains import NUM_GENERATIONS, chain_of, replace_regime, text_of
@@ -13,6 +15,7 @@ from rich.console import Console
 from collapsar.report.__main__ import main
 from collapsar.report.page import render
 from collapsar.report.sections.answer import headline, not_finished
+from collapsar.report.sections.answer import sentence as sentence_of_arm
 from collapsar.report.sections.forest import notes, sentence
 from collapsar.report.tables import effects_table, table_of
 from collapsar.report.wording import time_of_chain, waiting_text
@@ -100,6 +103,15 @@ def test_a_variance_that_is_not_halved_is_not_in_n_generations_for_arm_and_chain
 def test_a_range_that_did_not_end_has_its_bound():
     waiting = WaitingTime(median=6.6, low=6.5, high=float("inf"), num_generations=7)
     assert waiting_text(waiting) == "6.6 (6.5 to >7)"
+
+
+def test_a_breakdown_is_not_said_to_leave_all_classes():
+    chains = [chain_of([0.8] * 3, seed=seed, ending="broke down", dropped=[0] * 3) for seed in (0, 1)]
+    shares = {"real": [0.5, 0.5], "synthetic": [0.5, 0.5]}
+    chains = [replace(one, records=tuple(replace(own, class_shares=shares) for own in one.records)) for one in chains]
+    (summary,) = Study(chains).summaries
+    assert "classes died from generation 3 on; seed 0" in sentence_of_arm(summary)
+    assert "0 gone" not in sentence_of_arm(summary)
 
 
 # Chains that do not count
@@ -292,3 +304,21 @@ def test_a_pool_is_rated_that_was_trained_on_and_measured(make_run, tmp_path):
 def plant(record, *, size, fid):
     record["pool"]["size"] = size
     record["metrics"] = {"fid": fid}
+
+
+def test_a_data_set_of_one_chain_has_one_chain(make_run, tmp_path):
+    run = make_run(num_generations=2, with_images=False)
+    assert main([str(run), "--dataset", str(tmp_path / "data")]) == 0
+    assert "each generation of 1 chain of generative models" in (tmp_path / "data" / "croissant.json").read_text()
+
+
+def test_pictures_of_one_latent_say_so(make_run):
+    run = make_run(num_generations=2)
+    for archive in run.glob("generation_*/samples.npz"):
+        with np.load(archive) as arrays:
+            stored = {name: images[:1] for name, images in arrays.items()}
+        np.savez_compressed(archive, **stored)
+    page = render(read_study(run))
+    assert "1 latent of vae, replace" in page
+    assert "1 sample of vae, replace" in page
+    assert not re.search(r"\b1 (?:latents|samples) of", page)

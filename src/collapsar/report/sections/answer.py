@@ -138,8 +138,7 @@ def _evidence(summary: ArmSummary) -> str:
     facts = [seeds_text(summary.verdicts[DECIDING].counts)]
     if (kept := summary.kept_recall) is not None:
         bounds = "" if kept.low is None or kept.high is None else f" [{100 * kept.low:.0f}, {100 * kept.high:.0f}]"
-        of_some = f" in the {counted(kept.num_seeds, 'seed')} that had any"
-        had_any = "" if kept.num_seeds == len(summary.chains) else of_some
+        had_any = f" in the {counted(kept.num_seeds, 'seed')} that had any" * (kept.num_seeds < len(summary.chains))
         facts.append(f"{100 * kept.mean:.0f}\u202f%{bounds} of its recall left{had_any}")
     if (halved := _halved(summary)) is not None:
         facts.append(f"halved after {counted(time_text(halved.median), 'generation')}")
@@ -218,8 +217,9 @@ def _deaths(summary: ArmSummary) -> str:
     lacking = f"; generation 0 lacks {counted(number_text(missing), 'class')}{mean}" if missing else ""
     if not math.isfinite(waiting.median):
         return (", and no class died" if not math.isfinite(waiting.low) else "") + lacking
-    gone = number_text(summary.last["classes_dropped"].mean - missing)
-    return f", and classes died from generation {time_text(waiting.median)} on ({gone} gone at the end{mean}){lacking}"
+    are_counted = all(chain.ending != "broke down" for chain in summary.chains)  # a breakdown drops them all
+    gone = f" ({number_text(summary.last['classes_dropped'].mean - missing)} gone at the end{mean})" * are_counted
+    return f", and classes died from generation {time_text(waiting.median)} on{gone}{lacking}"
 
 
 def _endings(summary: ArmSummary) -> str:
