@@ -343,3 +343,18 @@ def test_the_entry_gate_is_eight_tenths_of_the_floor_of_recall_and_seven_of_cove
     records = chain(2, **{key: lambda t, value=value: value for key, value in metrics.items()})
     assert profile_chain(records).entry_gate == answer
     assert profile_chain(records).to_dict()["entry_gate"] == answer
+
+
+def test_what_was_never_measured_is_said_not_to_be_and_what_came_late_not_at_generation_0():
+    found = profile_chain(chain(recall=lambda t: 0.5)).findings
+    assert found["error_rises"].evidence == "FID was not measured"
+    assert found["error_diverges"].evidence == "FID was not measured"
+    late = [replace(record, metrics=record.metrics if record.generation > 2 else {}) for record in chain(fid=float)]
+    assert profile_chain(late).findings["error_diverges"].evidence == "FID was not measured at generation 0"
+
+
+def test_a_window_with_gaps_counts_measured_generations():
+    records = chain(7, fid=lambda t: 10.0 + t)
+    gaps = [replace(record, metrics=record.metrics if record.generation % 2 == 0 else {}) for record in records]
+    assert "over the last 4 measured generations" in profile_chain(gaps).findings["error_diverges"].evidence
+    assert "over the last 4 generations" in profile_chain(records).findings["error_diverges"].evidence

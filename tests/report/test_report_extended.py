@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from planted_comparison import change, write_comparison
+from planted_comparison import change, edit_records, write_comparison
 
 from collapsar.report.page import write_report
 from collapsar.report.sections.forest import notes
@@ -87,3 +87,23 @@ def test_a_short_arm_of_which_a_chain_is_censored_is_left_out_and_not_taken_for_
     counts = {row.arm.name: row.effects[RMST].difference.num_seeds for row in comparison.arms}
     assert counts.pop("mix, real_fraction=0.1") == 3
     assert set(counts.values()) == {6}
+
+
+def test_a_space_that_sees_the_same_agrees_also_where_arms_differ_after_the_shortest_one_ends(folders, tmp_path):
+    for run in write_comparison(tmp_path, num_generations=LONG, seeds=range(3)).iterdir():
+        slow = {"replace": 0.06, "gradient clipping": 0.05}.get(run.name.rpartition("-")[0])
+
+        def course(record, slow=slow):
+            if slow:
+                record["metrics"]["recall"] = 0.6 * (1 - slow) ** record["generation"]
+            record["metrics"]["pca/recall"] = record["metrics"]["recall"]
+
+        edit_records(run, course)
+        if not slow and not run.name.startswith(EXTENDED):
+            cut(run)
+        change(run, {"extend": "censored"})
+    (comparison,) = read_study([tmp_path]).comparisons
+    assert (comparison.final, comparison.horizon) == (SHORT - 1, LONG - 1)
+    verdicts = {row.arm.name: (row.deciding.verdict, row.deciding.judged.reason) for row in comparison.arms}
+    assert verdicts["gradient clipping"] == ("better", "")
+    assert {reason for _, reason in verdicts.values()} == {""}

@@ -1,16 +1,14 @@
 """Every sentence about a study follows from its records, whatever became of its chains: drawn studies, no training."""
 
-import html
 import io
 import math
 import re
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from planted_runs import record_at
+from planted_chains import NUM_GENERATIONS, chain_of, replace_regime, text_of
 from rich.console import Console
 
 from collapsar.report.exports import tidy
@@ -31,64 +29,15 @@ from collapsar.report.sections.curves import chart_content
 from collapsar.report.sections.forest import sentence as effects_sentence
 from collapsar.report.tables import table_of
 from collapsar.study.arms import group_arms
-from collapsar.study.chains import Chain
 from collapsar.study.comparison import comparisons, outcome_of
 from collapsar.study.predictors import keepings
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary, contrasts
 from collapsar.study.survival import class_survival
 
-NUM_GENERATIONS = 6
-
-
-def chain_of(
-    recalls,
-    *,
-    seed=0,
-    ending="",
-    num_generations=NUM_GENERATIONS,
-    regime="replace",
-    dropped=None,
-    coverage=None,
-    **metrics,
-):
-    """A chain in memory with this course of recall; None leaves recall out."""
-    generator = np.random.default_rng(seed)
-    records = []
-    for generation, recall in enumerate(recalls):
-        record = record_at(generation, generator, model="vae", regime=regime, seed=seed, rate=0.0)
-        own = {"fid": 10.0, "precision": 0.9, "recall": recall, "recall_floor": 0.95}
-        own |= {"coverage": coverage, "coverage_floor": None if coverage is None else 0.9}
-        own |= {"classes_dropped": None if dropped is None else float(dropped[generation])}
-        own |= {key: values[generation] for key, values in metrics.items()}
-        records.append(
-            replace(
-                record,
-                class_shares={},
-                metrics={key: value for key, value in own.items() if value is not None},
-            )
-        )
-    problem = "" if len(recalls) >= num_generations and not ending else f"{ending or 'running'} after {len(recalls)}"
-    return Chain(
-        folder=Path(f"{regime}-{seed}"),
-        label=f"{regime}-{seed}",
-        config={"seed": seed, "num_generations": num_generations, "model": "vae", "data": "digits", "regime": regime},
-        records=tuple(records),
-        overrides=(),
-        versions={},
-        problem=problem,
-        ending=ending,
-    )
-
 
 def summaries_of(*chains):
     return Study(chains).summaries
-
-
-def text_of(page):
-    """A page as a reader sees it, on one line."""
-    body = re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL)
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
 def terminal(*chains):
@@ -179,7 +128,9 @@ def test_a_study_in_which_every_chain_broke_down_at_once_has_a_page():
     chains = [chain_of([], seed=seed, ending="broke down", regime=regime) for seed in (0, 1) for regime in ("a", "b")]
     page = text_of(render(Study(chains)))
     assert "which counts as the worst outcome" in page
-    assert "Recall is 0 at generation 0 already" in page
+    assert "No chain drew a sample, as numbers broke down in generation 0: there is no answer." in page
+    assert "Recall is 0" not in page
+    assert "recall went from" not in page
 
 
 @pytest.mark.parametrize(
@@ -215,12 +166,6 @@ def test_effects_keep_the_seeds_of_chains_that_ended_early():
     assert (row.num_seeds, row.num_carried) == (3, 3)
     assert row.effects["recall"].difference.mean == pytest.approx(-0.78)
     assert "3 carried on" in text_of(render(Study(chains)))
-
-
-def replace_regime(chain):
-    """The regime as a class, as resolved settings name it."""
-    target = f"collapsar.data.regimes.{chain.config['regime'].capitalize()}"
-    return replace(chain, config=chain.config | {"regime": {"_target_": target}})
 
 
 def test_classes_of_a_stopped_chain_are_carried_on_and_those_of_a_broken_one_die():
@@ -327,6 +272,8 @@ def draw_chain(generator, *, seed, regime):
         kind = ""
     length = int(generator.integers(int(kind == "stopped"), num_generations)) if kind else num_generations
     recalls = [None if seed == 99 else first * (1 - rate) ** t for t in range(length)]
+    if length > 1 and generator.random() < 0.1:
+        recalls[-1] = None
     lacking = int(generator.integers(0, 4))
     dropped = [lacking + (t * int(rate > 0.2)) for t in range(length)] if generator.random() < 0.7 else None
     growth = generator.choice([0.0, 8.0])
@@ -411,17 +358,24 @@ def check_headline(said, summaries):
                 assert verdicts[DECIDING] == "undecided"
             case "had little":
                 assert summary.first["recall"].mean < LITTLE
+            case "never drew":
+                assert not any(chain.records for chain in summary.chains)
     fates = Counter(map(fate, counted))
     if found := re.match(r"(\d+|All|Both|None) ?(?:of )?(\d*) ?arms collapsed", said):
-        number = 0 if found[1] == "None" else int(found[1]) if found[1].isdigit() else len(counted)
-        assert (number, int(found[2] or 2)) == (fates["collapsed"], len(counted))
-        assert number or fates["kept"] == len(counted)
+        number = 0 if found[1] == "None" else int(found[1]) if found[1].isdigit() else len(summaries)
+        assert (number, int(found[2] or 2)) == (fates["collapsed"], len(summaries))
+        assert number or fates["kept"] == len(summaries)
+        others = r"(\d+) (?:kept tails|did not|is undecided|are undecided|had next to|never drew|has no|have no)"
+        told = sum(map(int, re.findall(others, said)))
+        assert told + number == len(summaries) or said.startswith("None of"), "every arm is counted once"
+        assert told == len(summaries) or not said.startswith("None of") or fates["kept"] == len(summaries)
     if "No chain has measured recall" in said:
         assert not any("recall" in summary.first for summary in counted)
         assert set(fates) == {"undecided"}
     if said.startswith("The ") and "collapsed:" in said:
         assert fates["collapsed"] == len(counted) == 1
-    single = [summary for summary in counted if len(summary.chains) == 1 and fate(summary) != "had little"]
+    silent = ("had little", "never drew")
+    single = [summary for summary in counted if len(summary.chains) == 1 and fate(summary) not in silent]
     is_answer = any(words in said for words in ("collapsed", "did not collapse"))
     assert not (single and is_answer) or "another seed may answer otherwise" in said
 
@@ -430,7 +384,8 @@ def check_effects(arms):
     """Effects rest on the same chains, with values that a chain cannot exceed by having ended early."""
     for found in comparisons(arms):
         for row in found.arms:
-            assert row.num_seeds >= row.deciding.difference.num_seeds
+            assert all(row.num_seeds >= effect.difference.num_seeds for effect in row.effects.values())
+            assert row.deciding == row.effects.get(found.outcomes[0])
             assert row.num_carried <= row.num_seeds
         assert effects_sentence(found).startswith(f"Of {len(found.arms)} arms, ")
     for arm in arms:

@@ -149,3 +149,12 @@ def test_a_dry_run_says_what_a_comparison_would_find():
 def test_without_a_baseline_or_a_second_seed_nothing_is_forecast():
     assert forecast_power([settings_of(seed, a=value) for value in (1, 2, 3) for seed in (0, 1)]) == []
     assert forecast_power([settings_of(0, **own) for own in ({}, {"a": 1}, {"b": 2})]) == []
+
+
+@pytest.mark.parametrize("num_seeds", range(3, 9))
+def test_levene_finds_two_arms_alike_whatever_rounding_does(num_seeds):
+    generator = np.random.default_rng(num_seeds)
+    for _ in range(50):
+        first = generator.normal(size=num_seeds)
+        second = first + generator.normal(0, 0.05, num_seeds)
+        assert have_one_variance([dict(enumerate(first)), dict(enumerate(second))])  # one is as far from the other

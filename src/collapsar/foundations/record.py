@@ -5,7 +5,8 @@ same metric between two sets of real images of the same sizes. A line ends with 
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from math import isfinite
 from typing import Any
 
 from collapsar.foundations.errors import UsageError
@@ -60,13 +61,14 @@ class GenerationRecord:
 
     @classmethod
     def from_json(cls, line: str) -> "GenerationRecord":
-        """The record that a line holds; raise UsageError if the line is damaged or no record."""
+        """The record that a line holds, without metrics that are not finite; UsageError if damaged or no record."""
         if line_is_whole(line) is False:
             raise UsageError(f"damaged, by its checksum: {line[:80]!r}")
         known = {entry.name for entry in fields(cls)}
         try:
             content = json.loads(line)
-            return cls(**{key: value for key, value in content.items() if key in known})
+            record = cls(**{key: value for key, value in content.items() if key in known})
+            return replace(record, metrics={key: value for key, value in record.metrics.items() if isfinite(value)})
         except (json.JSONDecodeError, TypeError, AttributeError) as error:
             raise UsageError(f"not a generation record ({error}): {line[:80]!r}") from error
 

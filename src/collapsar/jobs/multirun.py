@@ -69,7 +69,7 @@ class StudySummary(Callback):
             from collapsar.report.sections.answer import headline
 
             study = show_results(folder, is_printed=self.is_table_printed)
-            answer = f"{counted(len(study.chains), 'chain')}. {headline(study.counted)}"
+            answer = f"{counted(len(study.chains), 'chain')}. {headline(study.summaries)}"
             tracking, is_alert = instantiate(config.tracking, _convert_="object"), config.alarm.action != "warn"
             tracking.add_study(folder, name=str(config.name), page=folder / PAGE, answer=answer, is_alert=is_alert)
 

@@ -30,6 +30,7 @@ CATASTROPHIC_RATIO = 5.0  # times generation 0's FID; a replaced MNIST VAE passe
 KEPT_FRACTION = 0.8  # at least this share of generation 0's value counts as kept
 GONE_FRACTION = 0.1  # below this share of generation 0's value counts as gone
 VANISHED_VARIANCE_FRACTION = 0.05
+NOT_MEASURED = "not measured"
 
 DEFINITIONS = {
     "error_rises": "The error rises over the generations",
@@ -94,7 +95,9 @@ def answer_all(
     records: Sequence[GenerationRecord], *, course: Course, rate: Rate | None, variance: Points, variance_name: str
 ) -> dict[str, Answer]:
     """The answer to each of `DEFINITIONS`; `course` and `rate` (None: too few points) are FID's in the later half."""
-    fid, recall, precision = (points(records, key) for key in ("fid", "recall", "precision"))
+    measured = (points(records, "fid"), points(records, "recall"), points(records, "precision"), variance)
+    are_late = [bool(own) and own[0][0] > 0 for own in measured]  # losses are counted from generation 0 alone
+    fid, recall, precision, variance = ([] if late else own for own, late in zip(measured, are_late, strict=True))
     answers = {
         "error_rises": error_rises(fid),
         "error_rises_catastrophically": error_rises_catastrophically(fid, course=course),
@@ -104,7 +107,9 @@ def answer_all(
         "modes_merge": loss(precision, name="precision", gone=HALF, kept=KEPT_FRACTION),
         "real_not_reproduced": loss(recall, name="recall", gone=GONE_FRACTION, kept=HALF),
     }
-    return {key: replace(answers[key], definition=definition) for key, definition in DEFINITIONS.items()}
+    said = f"{NOT_MEASURED} at generation 0" if any(are_late) else NOT_MEASURED
+    told = {key: answer.evidence.replace(NOT_MEASURED, said) for key, answer in answers.items()}
+    return {key: replace(answers[key], definition=words, evidence=told[key]) for key, words in DEFINITIONS.items()}
 
 
 def error_rises(fid: Points) -> Answer:
@@ -134,9 +139,10 @@ def error_rises_catastrophically(fid: Points, *, course: Course) -> Answer:
 
 def error_diverges(fid: Points, *, course: Course, rate: Rate | None) -> Answer:
     """Whether FID still rises in the later half of the chain, rather than levelling off."""
-    if rate is None:
+    if rate is None or not fid:
         return _too_short(fid)
-    window, slope = counted(rate.num_points, "generation"), f"{rate.slope:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
+    noun = "generation" if fid[-1][0] - fid[-rate.num_points][0] < rate.num_points else "measured generation"
+    window, slope = counted(rate.num_points, noun), f"{rate.slope:.3g} [{rate.low:.3g}, {rate.high:.3g}]"
     evidence = f"over the last {window} FID moves by {slope} a generation: it is {_IS[course]}"
     if course == "rises":
         start = max(fid[-rate.num_points][0], fid[1][0])  # generation 0 cannot have risen
@@ -170,7 +176,7 @@ def _lacking(first: GenerationRecord) -> str:
 def loss(series: Points, *, name: str, gone: float, kept: float) -> Answer:
     """Yes if a value falls to the share `gone` of the first, no if all keep the share `kept`, else undecided."""
     if not series or series[0][1] <= 0:
-        why = f"{name} was {'0 from the start: nothing to lose' if series else 'not measured'}"
+        why = f"{name} was {'0 from the start: nothing to lose' if series else NOT_MEASURED}"
         return Answer(verdict="undecided", evidence=why)
     if len(series) == 1:
         return _too_short(series)
@@ -183,7 +189,8 @@ def loss(series: Points, *, name: str, gone: float, kept: float) -> Answer:
 
 
 def _too_short(series: Points) -> Answer:
-    return Answer(verdict="undecided", evidence=f"{counted(len(series), 'generation')} measured: too few to say")
+    evidence = f"{counted(len(series), 'generation')} measured: too few to say" if series else f"FID was {NOT_MEASURED}"
+    return Answer(verdict="undecided", evidence=evidence)
 
 
 def _first_above(series: Points, bound: float) -> int:

@@ -7,6 +7,7 @@ A chain that ended early has rows after its end too: they repeat its last values
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -110,29 +111,17 @@ def import_csv(file: Path, folder: Path) -> None:
     for (arm, seed), own in _checked_rows(file).groupby(["arm", "seed"], sort=False):
         start = re.sub(r"[^\w.-]+", "_", str(arm))[:40]
         run = folder / file.stem / f"{start}_seed{seed}_{digest({'arm': arm, 'seed': int(seed)})}"
+        values = {}
+        for generation, found in own.groupby("generation"):
+            values[int(generation)] = dict(zip(found["metric"], found["value"].astype(float), strict=True))
+        made = partial(GenerationRecord, seed=int(seed), data=file.stem, model=FOREIGN, regime=str(arm), seconds={})
+        pool = {"size": 0, "real_fraction": 0.0, "origins": {}}
         records = [
-            GenerationRecord(
-                generation=int(generation),
-                seed=int(seed),
-                data=file.stem,
-                model=FOREIGN,
-                regime=str(arm),
-                pool={"size": 0, "real_fraction": 0.0, "origins": {}},
-                num_evaluated=0,
-                num_real=0,
-                metrics=dict(zip(found["metric"], found["value"].astype(float), strict=True)),
-                seconds={},
-            )
-            for generation, found in own.groupby("generation")
+            made(generation=generation, pool=pool, num_evaluated=0, num_real=0, metrics=values.get(generation, {}))
+            for generation in range(max(values) + 1)  # one that the file leaves out has no metrics
         ]
-        config = {
-            "name": file.stem,
-            "seed": int(seed),
-            "num_generations": records[-1].generation + 1,
-            "data": {"name": file.stem},
-            "model": {"name": FOREIGN},
-            "regime": {"name": str(arm)},
-        }
+        parts = {"data": {"name": file.stem}, "model": {"name": FOREIGN}, "regime": {"name": str(arm)}}
+        config = {"name": file.stem, "seed": int(seed), "num_generations": len(records)} | parts
         run.mkdir(parents=True, exist_ok=True)
         write_atomically(run / "config.yaml", yaml.safe_dump(config).encode())
         write_atomically(run / "records.jsonl", "".join(f"{record.to_json()}\n" for record in records).encode())

@@ -15,7 +15,7 @@ from collapsar.report.sections.answer import entry_gate
 from collapsar.report.sections.forest import notes, sentence, spendings
 from collapsar.report.sections.worth import sentences
 from collapsar.report.wording import MISSING, growth_text, p_text, short_text, time_of_chain, waiting_text
-from collapsar.study.analysis import OUTCOMES
+from collapsar.study.analysis import OUTCOMES, RMST
 from collapsar.study.chains import Chain
 from collapsar.study.comparison import Comparison
 from collapsar.study.intervals import Interval
@@ -49,17 +49,18 @@ def table_of(study: Study) -> Table:
         table.add_row(Text(summary.arm.name), *changes, *waits, style="bold")
         chains = summary.arm.chains
         for chain in chains if len(chains) > 1 or any(chain.problem for chain in chains) else ():
-            table.add_row(*_chain_row(chain, study.main_metrics))
+            mark = " *" if chain.problem or chain not in summary.arm.counted else ""
+            table.add_row(f"  seed {chain.seed}{mark}", *_chain_cells(chain, study.main_metrics))
         table.add_section()
     return table
 
 
 def effects_table(found: Comparison) -> Table:
     """The first outcomes, and the costs beside the baseline's; page and CSV have the rest."""
+    counted_to = f"recall survival is counted to generation {found.horizon}; " if RMST in found.outcomes else ""
     table = _table(
         f"arm minus {found.baseline.name}, seed by seed; 95 % intervals and p over all arms together\n"
-        f"recall survival is counted to generation {found.horizon}; costs beside the baseline's\n"
-        + "\n".join(notes(found)),
+        f"{counted_to}costs beside the baseline's\n" + "\n".join(notes(found)),
         title=sentence(found),
     )
     shown = found.outcomes[:2]  # more do not fit a terminal
@@ -68,7 +69,7 @@ def effects_table(found: Comparison) -> Table:
     for row in found.arms:
         cells = [Text(_effect_text(row.effects.get(outcome))) for outcome in shown]
         spent = [text.rpartition(" (")[2].rstrip(")").rpartition(", ")[2] for text in spendings(row, found)]
-        table.add_row(Text(row.arm.name), *cells, row.deciding.verdict, *spent)
+        table.add_row(Text(row.arm.name), *cells, row.deciding.verdict if row.deciding else MISSING, *spent)
     return table
 
 
@@ -109,22 +110,22 @@ def _horizons(summaries: Sequence[ArmSummary]) -> str:
 def _notes(summaries: Sequence[ArmSummary]) -> list[str]:
     notes = []
     for arm in (summary.arm for summary in summaries):
-        for chain in (chain for chain in arm.chains if chain.problem):
+        for chain in (chain for chain in arm.chains if chain.problem or chain not in arm.counted):
             counts = "" if chain in arm.counted else "; left out of means"
             if chain in arm.carried:
                 counts = f"; counted, last values carried on to generation {arm.horizon}"
-            notes.append(f"* {arm.name}, seed {chain.seed}: {chain.problem}{counts}")
+            shorter = f"finished with {counted(len(chain.records), 'generation')}, fewer than others of its arm"
+            why = chain.problem or (shorter if chain in arm.distinct else f"{chain.label} repeats another run")
+            notes.append(f"* {arm.name}, seed {chain.seed}: {why}{counts}")
     return [*notes, *([entry_gate(summaries)] if any(summary.chains for summary in summaries) else [])]
 
 
-def _chain_row(chain: Chain, keys: Sequence[str]) -> list[str]:
-    name = f"  seed {chain.seed}{' *' if chain.problem else ''}"
+def _chain_cells(chain: Chain, keys: Sequence[str]) -> list[str]:
     if not chain.has_outcome:
-        return [name]
+        return []
     changes = [f"{short_text(chain.first.get(key))}→{short_text(chain.last.get(key))}" for key in keys]
-    halved = time_of_chain(chain.profile.recall_half_life, chain, needs="recall")
-    dead = time_of_chain(chain.profile.first_dead_generation, chain, needs="classes_dropped")
-    return [name, *changes, _stacked(halved), _stacked(dead)]
+    times = (time_of_chain(chain, event) for event in ("recall_half_life", "first_dead_generation"))
+    return [*changes, *map(_stacked, times)]
 
 
 def _change(first: Interval | None, last: Interval | None) -> str:

@@ -45,14 +45,14 @@ def bounds_text(interval: Interval) -> str:
 
 
 def waiting_text(waiting: WaitingTime | None) -> str:
-    """A median waiting time with the range over seeds: 1.4 (1.2 to 1.7), or "not in 7" if it did not happen."""
+    """A median waiting time with the range over seeds: 1.4 (1.2 to >7), or "not in 7" if it did not happen."""
     if waiting is None:
         return MISSING
-    median, low, high = (
-        time_text(time) if math.isfinite(time) else f"not in {waiting.num_generations}"
-        for time in (waiting.median, waiting.low, waiting.high)
+    never = f"not in {waiting.num_generations}"
+    median, *ends = (
+        time_text(time) if math.isfinite(time) else never for time in (waiting.median, waiting.low, waiting.high)
     )
-    return median if waiting.low == waiting.high else f"{median} ({low} to {high})"
+    return median if waiting.low == waiting.high else f"{median} ({' to '.join(ends).replace('not in ', '>')})"
 
 
 def time_text(value: int | float | None) -> str:
@@ -60,15 +60,10 @@ def time_text(value: int | float | None) -> str:
     return MISSING if value is None else f"{value:.1f}".removesuffix(".0")
 
 
-def in_generations(text: str) -> str:
-    """A median time with its unit, and its range: 1 generation, >7 generations (5 to >7)."""
-    median, bracket, spread = text.partition(" (")
-    return f"{counted(median, 'generation')}{bracket}{spread}"
-
-
-def time_of_chain(time: int | float | None, chain: Chain, *, needs: str) -> str:
-    """When something happened to a chain, "not in 7" if it did not, and a dash if it was not measured."""
-    if time is None and needs in chain.first:
+def time_of_chain(chain: Chain, event: str) -> str:
+    """When an event of its profile happened to a chain, "not in 7" if it did not, and a dash if it was not measured."""
+    time = getattr(chain.profile, event)
+    if time is None and chain.measures(event):
         return f"not in {max(chain.last_generation, 0)}"
     return time_text(time)
 

@@ -70,17 +70,13 @@ class Arm:
         A chain that its alarm stopped or whose numbers broke down is an outcome, and its last values are carried on.
         Without such chains the collapsed ones would be left out.
         """
-        return tuple(
-            chain
-            for chain in self.distinct
-            if chain.has_outcome and (chain.ending or chain.last_generation == self.horizon)
-        )
+        outcomes = (chain for chain in self.distinct if chain.has_outcome)
+        return tuple(chain for chain in outcomes if chain.ending or chain.last_generation == self.horizon)
 
     @cached_property
     def left_out(self) -> tuple[Chain, ...]:
         """The distinct chains that are still open, or that requested fewer generations."""
-        counted = self.counted
-        return tuple(chain for chain in self.distinct if chain not in counted)
+        return tuple(chain for chain in self.distinct if chain not in self.counted)
 
     @cached_property
     def carried(self) -> tuple[Chain, ...]:

@@ -3,8 +3,9 @@
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,7 @@ from collapsar.foundations.errors import NonFiniteError, UsageError, printable
 from collapsar.foundations.record import GenerationRecord
 from collapsar.foundations.settings import CONFIG, read_config
 from collapsar.foundations.words import counted
-from collapsar.journal.profile import Ending, Profile, profile_chain
+from collapsar.journal.profile import Ending, Profile, profile_chain, variance_points
 from collapsar.judging.metric_keys import MAIN, WITHOUT_SAMPLES
 from collapsar.theory.fitted import values_of
 
@@ -35,7 +36,7 @@ class Chain:
     """One run folder."""
 
     folder: Path
-    label: str  # its path below the folder that was read
+    label: str  # its path below the folder that was read; its whole path if several have the same
     config: dict[str, Any]  # the resolved configuration, with the present names of its classes
     records: tuple[GenerationRecord, ...]  # its finished generations, in order
     overrides: tuple[str, ...]  # the overrides it was started with; empty if unknown
@@ -99,6 +100,14 @@ class Chain:
         """Whether it counts: it has a record, or broke down before the first one."""
         return bool(self.records) or self.ending == "broke down"
 
+    def measures(self, event: str) -> bool:
+        """Whether it measured what an event of its profile is read from: a half-life, or the first dead class."""
+        if event == "first_dead_generation":
+            return any(
+                one.class_shares or one.factor_shares or "classes_dropped" in one.metrics for one in self.records
+            )
+        return "recall" in self.first if event == "recall_half_life" else bool(variance_points(self.records)[1])
+
     def metrics_at(self, generation: int) -> dict[str, float]:
         """Its metrics at a generation; after its end, those of its last record; `WITHOUT_SAMPLES` without records."""
         return self.records[min(generation, len(self.records) - 1)].metrics if self.records else WITHOUT_SAMPLES
@@ -135,7 +144,8 @@ def read_chains(folders: Sequence[Path]) -> list[Chain]:
                 found[run.resolve()] = _read_chain(run, label=label, config=config)
     if not found:
         raise UsageError(f"no run below {', '.join(map(str, folders))}: a run folder holds config.yaml")
-    return list(found.values())
+    uses = Counter(chain.label for chain in found.values())
+    return [replace(each, label=str(each.folder)) if uses[each.label] > 1 else each for each in found.values()]
 
 
 def _late(module: str, name: str) -> Any:

@@ -52,11 +52,7 @@ class ComparedArm:
     num_seeds: int  # seeds that it shares with the baseline
     num_carried: int  # those of them whose last values are carried on, in this arm or in the baseline
     survival: RecallSurvival | None  # how long its recall lasts; None if recall was not measured
-
-    @property
-    def deciding(self) -> Effect:
-        """The effect that ranks it."""
-        return next(iter(self.effects.values()))
+    deciding: Effect | None  # the effect that ranks it; None if too few shared seeds have the primary outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +66,8 @@ class Comparison:
     horizon: int  # the last generation that is compared; recall survival is restricted to it
     final: int  # the last one for other outcomes and costs: below the horizon if `extend` left an arm shorter
     outcomes: tuple[str, ...]  # the measured outcomes; the primary one, which decides, is the first
-    arms: tuple[ComparedArm, ...]  # the other arms, the most helpful one first
-    left_out: tuple[Arm, ...]  # arms that share fewer than two seeds with the baseline up to the horizon
+    arms: tuple[ComparedArm, ...]  # the other arms, the most helpful one first; last, those that are not ranked
+    left_out: tuple[Arm, ...]  # arms without an outcome on two seeds that reach the horizon in the baseline too
     # Kendall's tau between the orders of arms on the primary outcome in the first feature space and in one that saw no
     # labels, by the name of that space; NaN for a single arm, empty if none was measured
     order_tau: dict[str, float]
@@ -81,8 +77,7 @@ class Comparison:
 
 def comparisons(arms: Sequence[Arm]) -> list[Comparison]:
     """One comparison for each family with a baseline and at least two other arms that share two seeds with it."""
-    found = [_compare(family, arms) for family in by_family(arms)]
-    return [comparison for comparison in found if comparison is not None]
+    return [found for family in by_family(arms) if (found := _compare(family, arms))]
 
 
 def outcome_of(chain: Chain, outcome: str, *, horizon: int, space: str = "") -> float | None:
@@ -116,6 +111,7 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
     compared = [baseline, *(arm for arm in family if arm is not baseline)]
     chains = [_up_to(arm, horizon) for arm in compared]
     found, order_tau = _effects(chains, analysis=analysis, horizon=horizon, final=final)
+    outcomes = tuple(outcome for outcome in analysis.outcomes() if any(outcome in own for own in found))
     survivals = [recall_survival(arm.distinct, horizon=horizon) for arm in compared]
     rows = []
     for arm, own, of_arm, survival in zip(compared[1:], chains[1:], found, survivals[1:], strict=True):
@@ -129,6 +125,7 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
                 num_seeds=len(shared),
                 num_carried=len(shared & {c.seed for c in (*chains[0], *own) if c.last_generation < final}),
                 survival=survival,
+                deciding=of_arm.get(outcomes[0]),
             )
             rows.append(row)
     if len(rows) < 2:
@@ -142,8 +139,8 @@ def _compare(family: Sequence[Arm], arms: Sequence[Arm]) -> Comparison | None:
         survival=survivals[0],
         horizon=horizon,
         final=final,
-        outcomes=tuple(outcome for outcome in analysis.outcomes() if any(outcome in row.effects for row in rows)),
-        arms=tuple(sorted(rows, key=lambda row: -row.deciding.difference.mean)),
+        outcomes=outcomes,
+        arms=tuple(sorted(rows, key=lambda row: -row.deciding.difference.mean if row.deciding else math.inf)),
         left_out=tuple(arm for arm in compared if arm not in shown),
         order_tau=order_tau,
         sensitivity=_sensitivity(chains, horizon=final),
@@ -174,13 +171,12 @@ def _effects(
         judged = effects(
             values[outcome][0],
             values[outcome][1:],
-            smallest_effect=analysis.smallest_effect if outcome == analysis.primary else None,
+            smallest_effect=analysis.smallest_effect if outcome == (analysis.primary or measured[0]) else None,
             num_outcomes=1 if outcome == measured[0] else len(measured) - 1,
         )
         for own, effect in zip(found, judged, strict=True):
-            if effect is not None:
-                own[outcome] = effect
-    return found, _check_spaces(found, measured[0], chains, horizon=final) if measured else {}
+            own.update({outcome: effect} if effect else {})
+    return found, _check_spaces(found, measured[0], chains, horizon=ends[measured[0]]) if measured else {}
 
 
 def _check_spaces(
@@ -188,9 +184,11 @@ def _check_spaces(
 ) -> dict[str, float]:
     """Make an arm undecided if a space that saw no labels does not agree; Kendall's tau of the arms' orders."""
     for space in UNLABELLED:
-        base, *others = [by_seed(own, primary, horizon=horizon, space=space) for own in chains]
         pairs = []
-        for own, arm in zip(found, others, strict=True):
+        for own, others in zip(found, chains[1:], strict=True):
+            ends = [chain.last_generation for chain in (*chains[0], *others) if not chain.ending]
+            end = min([horizon, *ends])  # of outcomes other than recall survival, all chains reach it
+            base, arm = (by_seed(each, primary, horizon=end, space=space) for each in (chains[0], others))
             if primary in own and (seeds := base.keys() & arm.keys()):
                 apart = float(np.mean([arm[seed] - base[seed] for seed in seeds]))
                 pairs.append((own[primary].difference.mean, apart))
@@ -254,7 +252,8 @@ def forecast_power(settings: Sequence[Mapping[str, Any]]) -> list[str]:
         if num_seeds > 1 and any(arm.is_baseline for arm in family):
             half_width, effect = power_of(num_seeds=num_seeds, num_arms=num_arms)
             fixed = shared_analysis(settings)
-            matters = f"; {fixed.smallest_effect:g} of {fixed.primary} matters" if fixed.smallest_effect else ""
+            primary = fixed.primary or "the first outcome that is measured"
+            matters = f"; {fixed.smallest_effect:g} of {primary} matters" if fixed.smallest_effect else ""
             found.append(
                 f"with {num_seeds} seeds and {num_arms} arms an effect of {effect:.2f} sd is found "
                 f"({POWER:.0%} power; intervals are +- {half_width:.2f} sd; sd is that of a seed's difference "

@@ -97,11 +97,10 @@ def keepings(arms: Sequence[Arm]) -> list[Keepings]:
     """One result for each model and data source whose records score predictors by their AUC."""
     found = []
     for family in by_family(arms):
-        scored = [
+        own = (
             (arm, [chain for chain in arm.distinct if points(chain.records, AUC)]) for arm in _baseline_first(family)
-        ]
-        scored = [(arm, chains) for arm, chains in scored if chains]
-        if scored:
+        )
+        if scored := [(arm, chains) for arm, chains in own if chains]:
             every = [chain for _, chains in scored for chain in chains]
             reference = next((key for key in REFERENCES if all(points(chain.records, key) for chain in every)), "")
             kept = tuple(_keeping(arm, chains, reference=reference) for arm, chains in scored)
@@ -139,8 +138,7 @@ def _loss(chains: Sequence[Chain], key: str, *, kind: PartKind) -> PartLoss | No
     first = {chain.seed: own[0][1] for chain in chains if (own := points(chain.records, key))}
     leading = [chain for chain in chains if first.get(chain.seed, kind.worthless) >= kind.worthless + MIN_LEAD]
     halves = {seed: kind.worthless + HALF * (score - kind.worthless) for seed, score in first.items()}
-    half_life = _wait(leading, key, halves)
-    if half_life is None:
+    if (half_life := _wait(leading, key, halves)) is None:
         return None
     return PartLoss(
         words=_words(leading[0], key, kind=kind),

@@ -96,7 +96,7 @@ def levene_p(groups: Sequence[Sequence[float]]) -> float:
     far = [np.abs(np.array(own) - median(own)) for own in groups]
     every, df = np.concatenate(far), sum(map(len, far)) - len(far)
     within = sum(float(((own - own.mean()) ** 2).sum()) for own in far)
-    between = float(((every - every.mean()) ** 2).sum()) - within
+    between = max(float(((every - every.mean()) ** 2).sum()) - within, 0.0)  # of two arms it is 0 but for rounding
     if within <= ROUNDING * float(every @ every):
         return 1.0
     return float(fdtrc(len(far) - 1, df, between / within * df / (len(far) - 1)))
@@ -140,6 +140,4 @@ def holm_levels(p_values: Sequence[float]) -> list[float]:
 
 
 def _in_place(ranked: np.ndarray, order: np.ndarray) -> list[float]:
-    found = np.empty(len(ranked))
-    found[order] = ranked
-    return [float(value) for value in found]
+    return [float(value) for value in np.asarray(ranked)[np.argsort(order)]]

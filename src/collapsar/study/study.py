@@ -23,11 +23,10 @@ from collapsar.study.worth import METRICS, RealCurve, real_curves
 from collapsar.theory.fitted import values_of
 
 EFFECT_COLUMNS = ["baseline", "arm", "outcome", "seeds", "difference", "low", "high", "corrected_low", "corrected_high"]
-EFFECT_COLUMNS += ["p_holm", "improvement", "improvement_low", "improvement_high", "verdict"]
-EFFECT_COLUMNS += ["judged_low", "judged_high", "p_judged", "p_equivalent", "variance", "reason"]
-EFFECT_COLUMNS += ["is_primary", "is_exploratory", "horizon", "analysis", "censored_share"]
-EFFECT_COLUMNS += ["seconds", "training_steps", "real_samples", "baseline_seconds", "baseline_training_steps"]
-EFFECT_COLUMNS += ["baseline_real_samples"]
+EFFECT_COLUMNS += ["p_holm", "improvement", "improvement_low", "improvement_high", "verdict", "judged_low"]
+EFFECT_COLUMNS += ["judged_high", "p_judged", "p_equivalent", "variance", "reason", "is_primary", "is_exploratory"]
+EFFECT_COLUMNS += ["horizon", "analysis", "censored_share", "seconds", "training_steps", "real_samples"]
+EFFECT_COLUMNS += ["baseline_seconds", "baseline_training_steps", "baseline_real_samples"]
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,7 +6,7 @@ It is recognised by its recorded steps and losses, which are the same in all cha
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -16,7 +16,6 @@ import numpy as np
 from collapsar.foundations.record import GenerationRecord
 from collapsar.journal.courses import Course
 from collapsar.journal.definitions import Verdict
-from collapsar.journal.profile import variance_points
 from collapsar.judging.metric_keys import MAIN, NOT_NEGATIVE, bounds_of
 from collapsar.study.arms import Arm, num_choices_apart
 from collapsar.study.chains import Chain
@@ -69,17 +68,17 @@ class ArmSummary:
     @cached_property
     def half_life(self) -> WaitingTime | None:
         """Generations until recall is half of generation 0's."""
-        return self._waiting_time("recall_half_life", lambda chain: "recall" in chain.first)
+        return self._waiting_time("recall_half_life")
 
     @cached_property
     def variance_half_life(self) -> WaitingTime | None:
         """Generations until the variance is half of generation 0's."""
-        return self._waiting_time("variance_half_life", lambda chain: bool(variance_points(chain.records)[1]))
+        return self._waiting_time("variance_half_life")
 
     @cached_property
     def first_dead(self) -> WaitingTime | None:
         """Generations until the first class is dropped."""
-        return self._waiting_time("first_dead_generation", lambda chain: "classes_dropped" in chain.first)
+        return self._waiting_time("first_dead_generation")
 
     @cached_property
     def fid_growth(self) -> Interval | None:
@@ -100,8 +99,8 @@ class ArmSummary:
         """By definition of collapse."""
         return {key: _verdict(self.chains, key) for key in (self.chains[0].profile.findings if self.chains else ())}
 
-    def _waiting_time(self, event: str, is_measured: Callable[[Chain], bool]) -> WaitingTime | None:
-        measured = [chain for chain in self.arm.distinct if chain.has_outcome and is_measured(chain)]
+    def _waiting_time(self, event: str) -> WaitingTime | None:
+        measured = [chain for chain in self.arm.distinct if chain.has_outcome and chain.measures(event)]
         lengths = [max(chain.last_generation, 0) for chain in measured]
         return waiting_time([getattr(chain.profile, event) for chain in measured], lengths=lengths)
 

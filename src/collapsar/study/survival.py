@@ -66,7 +66,7 @@ def recall_survival(chains: Sequence[Chain], *, horizon: int) -> RecallSurvival 
     return RecallSurvival(
         rmst=round(float(np.diff(ends) @ shares), 6),
         censored_share=float(1 - deaths.mean()),
-        alive=shares[np.searchsorted(curve.surv_times, generations, side="right")].tolist(),
+        alive=shares[np.searchsorted(curve.surv_times, generations + JUST_AFTER_0, side="right")].tolist(),
         at_risk=[int((times >= generation).sum()) for generation in generations],
     )
 
@@ -79,11 +79,12 @@ def recall_life(chain: Chain, *, horizon: int, space: str = "") -> tuple[float, 
     key = f"{space}/recall" if space else "recall"
     if not chain.has_outcome or key not in chain.metrics_at(0):
         return None
-    time = half_life(points(chain.records, key))
+    series = points(chain.records, key)
+    time = half_life(series)
     if time is None and chain.ending:
         time = float(chain.last_generation + (chain.ending == "broke down"))
     if time is None or time > horizon:
-        return float(horizon if time else min(chain.last_generation, horizon)), False
+        return float(horizon if time else min(series[-1][0], horizon)), False
     return time, True
 
 

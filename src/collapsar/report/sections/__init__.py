@@ -43,7 +43,7 @@ SECTIONS = [
     Section(name="phase-curve", title="Phase curve", content=f"{__name__}.phase:curves"),
     Section(name="costs", title="Time and memory", content=f"{__name__}.runs:costs"),
     Section(name="settings", title="Settings", content=f"{__name__}.runs:settings"),
-    Section(name="unfinished", title="Not finished", content=f"{__name__}.runs:unfinished"),
+    Section(name="unfinished", title="Not finished, or left out", content=f"{__name__}.runs:unfinished"),
 ]
 
 

@@ -9,7 +9,7 @@ from collapsar.journal.courses import HALF
 from collapsar.journal.profile import SHARES, gate_evidence
 from collapsar.report.sections import predictors
 from collapsar.report.sections.curves import HEIGHT, WIDTH, glances
-from collapsar.report.wording import in_generations, interval_text, number_text, seeds_text, time_text, waiting_text
+from collapsar.report.wording import interval_text, number_text, seeds_text, time_text
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
 from collapsar.study.summaries import ArmSummary
@@ -32,18 +32,19 @@ FATES = {
     "kept": "did not collapse",
     "undecided": "is undecided",
     "had little": "had little to lose",
+    "never drew": "never drew a sample",
 }
 
 
 def content(study: Study) -> dict[str, Any]:
     """The headline with its rule and curves, a sentence for each arm, and a note on chains that are not finished."""
     kept = [summary.arm for summary in ranked_by_kept(study.counted)]
-    answer, *caveats = _answer(study.counted)
+    answer, *caveats = _answer(study.summaries)
     return {
         "headline": answer,
         "caveats": caveats,
         "rule": RULE,
-        "gate": entry_gate(study.counted),
+        "gate": entry_gate(study.summaries),
         "glances": glances(study, leading=[*kept[:1], *kept[-1:]]),
         "width": WIDTH,
         "height": HEIGHT,
@@ -56,6 +57,8 @@ def content(study: Study) -> dict[str, Any]:
 
 def fate(summary: ArmSummary) -> str:
     """The answer for one arm, a key of FATES, from the same verdicts as the table of definitions, so the two agree."""
+    if not any(chain.records for chain in summary.chains):
+        return "never drew"
     if "recall" in summary.first and all(chain.first.get("recall", 0.0) < LITTLE for chain in summary.chains):
         return "had little"
     verdict = summary.verdicts[DECIDING].verdict
@@ -70,18 +73,21 @@ def headline(summaries: Sequence[ArmSummary]) -> str:
 
 
 def _answer(summaries: Sequence[ArmSummary]) -> list[str]:
+    idle = [summary for summary in summaries if not summary.chains]
     summaries = [summary for summary in summaries if summary.chains]
     if not summaries:
         return ["No chain has finished a generation yet, so there is no answer."]
     fates = {fate(summary) for summary in summaries}
+    if fates == {"never drew"}:
+        return ["No chain drew a sample, as numbers broke down in generation 0: there is no answer."]
     if fates == {"undecided"} and not any("recall" in summary.first for summary in summaries):
         return ["No chain has measured recall, so there is no answer: see what else is measured."]
     if fates == {"had little"}:
         return [_of_little(summaries)]
     if all(chain.last_generation == 0 for summary in summaries for chain in summary.chains):
         return ["There is one generation so far, and losses are counted from it: there is no answer yet."]
-    answer = _of_one(summaries[0]) if len(summaries) == 1 else _of_several(summaries)
-    return [answer, *_caveats([summary for summary in summaries if fate(summary) != "had little"])]
+    answer = _of_one(summaries[0]) if len(summaries) + len(idle) == 1 else _of_several(summaries, idle=idle)
+    return [answer, *_caveats([summary for summary in summaries if fate(summary) not in ("had little", "never drew")])]
 
 
 def _of_little(summaries: Sequence[ArmSummary]) -> str:
@@ -103,22 +109,22 @@ def _of_one(summary: ArmSummary) -> str:
     return f"The {who} {FATES[fate(summary)]}{_by_others(summary)}: {evidence}."
 
 
-def _of_several(summaries: Sequence[ArmSummary]) -> str:
-    ranked = [*ranked_by_loss(summaries), *(summary for summary in summaries if "recall" not in summary.first)]
+def _of_several(summaries: Sequence[ArmSummary], *, idle: Sequence[ArmSummary]) -> str:
+    ranked = ranked_by_loss(summaries)
+    ranked += [summary for summary in summaries if summary not in ranked]
     groups = {key: [summary for summary in ranked if fate(summary) == key] for key in FATES}
-    total, lost, kept = len(summaries), groups["collapsed"], groups["kept"]
+    total, lost, kept = len(summaries) + len(idle), groups["collapsed"], groups["kept"]
     if len(kept) == total:
         return f"None of {total} arms collapsed: {_named(kept)}."
-    if lost:
-        every = "Both" if total == 2 else f"All {total}"
-        parts = [f"{every if len(lost) == total else f'{len(lost)} of {total}'} arms collapsed: {_named(lost)}"]
-    else:
-        parts = [f"None of {total} arms is known to have collapsed"]
+    every = ("Both" if total == 2 else f"All {total}") if len(lost) == total else f"{len(lost)} of {total}"
+    none = f"None of {total} arms is known to have collapsed"
+    parts = [f"{every} arms collapsed: {_named(lost)}" if lost else none]
     parts += [f"{len(arms)} {FATES[key]}: {_named(arms)}" for key in ("in part", "kept") if (arms := groups[key])]
     if undecided := groups["undecided"]:
         parts.append(f"{len(undecided)} {'is' if len(undecided) == 1 else 'are'} undecided: {_named(undecided)}")
-    if little := groups["had little"]:
-        parts.append(f"{len(little)} had next to no recall to lose: {'; '.join(one.arm.name for one in little)}")
+    silent = {"had next to no recall to lose": groups["had little"], FATES["never drew"]: groups["never drew"]}
+    silent |= {f"{'has' if len(idle) == 1 else 'have'} no finished generation": [*idle]}
+    parts += [f"{len(arms)} {said}: {'; '.join(one.arm.name for one in arms)}" for said, arms in silent.items() if arms]
     return f"{'. '.join(parts)}."
 
 
@@ -132,13 +138,14 @@ def _evidence(summary: ArmSummary) -> str:
     facts = [seeds_text(summary.verdicts[DECIDING].counts)]
     if (kept := summary.kept_recall) is not None:
         bounds = "" if kept.low is None or kept.high is None else f" [{100 * kept.low:.0f}, {100 * kept.high:.0f}]"
-        of_some = f" in the {counted(kept.num_seeds, 'seed')} that had any"
-        had_any = "" if kept.num_seeds == len(summary.chains) else of_some
+        had_any = f" in the {counted(kept.num_seeds, 'seed')} that had any" * (kept.num_seeds < len(summary.chains))
         facts.append(f"{100 * kept.mean:.0f}\u202f%{bounds} of its recall left{had_any}")
     if (halved := _halved(summary)) is not None:
         facts.append(f"halved after {counted(time_text(halved.median), 'generation')}")
     elif summary.first_dead is not None and math.isfinite(summary.first_dead.median):
-        facts.append(f"classes died from generation {time_text(summary.first_dead.median)} on")
+        has_factors = any(chain.records and chain.records[0].factor_shares for chain in summary.chains)
+        lost = "levels of factors were lost" if has_factors else "classes died"
+        facts.append(f"{lost} from generation {time_text(summary.first_dead.median)} on")
     for ending, words in (("stopped", "stopped by the alarm"), ("broke down", "broke down")):
         if number := sum(chain.ending == ending for chain in summary.chains):
             facts.append(f"{number} {words}")
@@ -146,9 +153,8 @@ def _evidence(summary: ArmSummary) -> str:
 
 
 def _caveats(summaries: Sequence[ArmSummary]) -> Iterator[str]:
-    single = [summary.arm.name for summary in summaries if len(summary.chains) == 1]
-    if single:
-        whose = "" if len(single) == len(summaries) else f" of {'; '.join(single[:MOST_NAMES])}"
+    if single := [summary.arm.name for summary in summaries if len(summary.chains) == 1]:
+        whose = "" if len(single) == len(summaries) else f" of {listed(single, most=MOST_NAMES)}"
         yield f"One seed{whose} has no interval: another seed may answer otherwise."
     decided = [(one.arm.name, one.kept_recall) for one in summaries if fate(one) in ("collapsed", "kept")]
     bounded = [(name, kept.low, kept.high) for name, kept in decided if kept]
@@ -184,11 +190,13 @@ def _kept(summary: ArmSummary) -> float:
 def sentence(summary: ArmSummary) -> str:
     """What happened to one arm, to follow its name: how far and how fast recall fell, and which classes died."""
     first, last = summary.first["recall"], summary.last["recall"]
+    if fate(summary) == "never drew":
+        return f"{FATES['never drew']}{_endings(summary)}."
     if summary.arm.horizon == 0:
         return f"has one generation so far, with recall {interval_text(first)}{_endings(summary)}."
     seeds = f" ({seeds_text(summary.verdicts[DECIDING].counts)})" if len(summary.chains) > 1 else ""
     change = f"recall went from {number_text(first.mean)} to {interval_text(last)}"
-    halved = f", halved after {in_generations(waiting_text(time))}" if (time := _halved(summary)) else ""
+    halved = f", halved after {predictors.generations(time)}" if (time := _halved(summary)) else ""
     return (
         f"{FATES[fate(summary)]}{_by_others(summary)}{seeds}: {change} in {counted(summary.arm.horizon, 'generation')}"
         f"{halved}{_deaths(summary)}{_endings(summary)}."
@@ -209,20 +217,20 @@ def _deaths(summary: ArmSummary) -> str:
     lacking = f"; generation 0 lacks {counted(number_text(missing), 'class')}{mean}" if missing else ""
     if not math.isfinite(waiting.median):
         return (", and no class died" if not math.isfinite(waiting.low) else "") + lacking
-    gone = number_text(summary.last["classes_dropped"].mean - missing)
-    return f", and classes died from generation {time_text(waiting.median)} on ({gone} gone at the end{mean}){lacking}"
+    are_counted = all(chain.ending != "broke down" for chain in summary.chains)  # a breakdown drops them all
+    gone = f" ({number_text(summary.last['classes_dropped'].mean - missing)} gone at the end{mean})" * are_counted
+    return f", and classes died from generation {time_text(waiting.median)} on{gone}{lacking}"
 
 
 def _endings(summary: ArmSummary) -> str:
     """The chains that ended early; means count them."""
     ended = []
-    for chain in summary.chains:
-        if chain.ending == "stopped":
-            ended.append(f"seed {chain.seed} was stopped by its alarm after generation {chain.last_generation}")
-        elif chain.ending:
-            counts = "" if chain.records else ", which counts as the worst outcome"
-            ended.append(f"seed {chain.seed} broke down in generation {chain.last_generation + 1}{counts}")
-    is_carried = any(chain.last_generation < summary.arm.horizon for chain in summary.chains)
+    for chain in (chain for chain in summary.chains if chain.ending):
+        stopped = f"was stopped by its alarm after generation {chain.last_generation}"
+        counts = "" if chain.records else ", which counts as the worst outcome"
+        broken = f"broke down in generation {chain.last_generation + 1}{counts}"
+        ended.append(f"seed {chain.seed} {stopped if chain.ending == 'stopped' else broken}")
+    is_carried = any(-1 < chain.last_generation < summary.arm.horizon for chain in summary.chains)
     carried = f" (last values carried on to generation {summary.arm.horizon})" if is_carried else ""
     return f"; {', '.join(ended)}{carried}" if ended else ""
 
@@ -239,8 +247,8 @@ def entry_gate(summaries: Sequence[ArmSummary]) -> str:
             seeds = f" in {found.count('failed')} of {counted(len(found), 'seed')}" if len(found) > 1 else ""
             evidence = gate_evidence(first.records[0].metrics) if first.records else "broke down"
             groups["failed by"].append(f"{summary.arm.name}{seeds}, {evidence}")
-        elif found:
-            groups["not measured for" if None in found else "passed by"].append(summary.arm.name)
+        else:
+            groups["not measured for" if None in found or not found else "passed by"].append(summary.arm.name)
     failed, passed, unknown = groups.values()
     if not failed and not unknown:
         return f"{rule}: passed{'' if len(passed) == 1 else f' by all {len(passed)} arms'}."
@@ -249,18 +257,21 @@ def entry_gate(summaries: Sequence[ArmSummary]) -> str:
 
 
 def not_finished(arms: Sequence[Arm]) -> str:
-    """How many chains the means leave out because they are shorter, and how many count that ended early."""
+    """How many chains the means leave out, as they are shorter or repeated, and how many count that ended early."""
     left_out = [chain for arm in arms for chain in arm.left_out]
     still = sum(chain.is_open for chain in left_out)
     shorter = len(left_out) - still
     endings = [str(chain.ending) for arm in arms for chain in arm.counted]
     words = {"stopped": "stopped by the alarm", "broke down": "whose numbers broke down"}
     ended = [f"{counted(number, 'run')} {words[ending]}" for ending in words if (number := endings.count(ending))]
+    outcomes = "an outcome" if len(endings) - endings.count("") == 1 else "outcomes"
+    repeated = sum(len(arm.chains) - len(arm.distinct) for arm in arms)
     until = "until they come as far as the longest chain of their arm"
     clauses = {
         f"leave out {counted(still, 'run')} that may go on, {until}": still,
         f"leave out {counted(shorter, 'finished run')} with fewer generations than others of the same arm": shorter,
-        f"count {' and '.join(ended)} as outcomes, with the last values carried on": len(ended),
+        f"leave out {counted(repeated, 'run')} with the settings and the seed of another": repeated,
+        f"count {' and '.join(ended)} as {outcomes}, with the last values carried on": len(ended),
     }
     said = [clause for clause, number in clauses.items() if number]
     return f"Means, intervals and verdicts {'; '.join(said)}." if said else ""

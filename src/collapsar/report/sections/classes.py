@@ -69,8 +69,7 @@ def factor_shares(study: Study) -> dict[str, Any] | None:
 
 def class_map(chain: Chain) -> HeatMap | None:
     """The classes of a chain, the most common ones if there are many; None if none were counted."""
-    records = [record for record in chain.records if record.class_shares]
-    if not records:
+    if not (records := [record for record in chain.records if record.class_shares]):
         return None
     real = records[0].class_shares["real"]
     shown = sorted(sorted(range(len(real)), key=lambda index: -real[index])[:MAX_CLASSES])
@@ -94,8 +93,7 @@ def class_map(chain: Chain) -> HeatMap | None:
 
 def factor_map(chain: Chain) -> HeatMap | None:
     """A chain's levels of factors, if any, beside the known share, and that which the classifier reads of real data."""
-    records = [record for record in chain.records if record.factor_shares]
-    if not records:
+    if not (records := [record for record in chain.records if record.factor_shares]):
         return None
     first = records[0].factor_shares
     levels = [
@@ -177,8 +175,7 @@ def neutral_band(
 def scores(study: Study) -> dict[str, Any] | None:
     """Heat maps of each score that classes have, such as recall, or columns of a table, means over seeds."""
     maps = score_maps(study.arms)
-    every = [found for of_metric in maps.values() for _, found in of_metric]
-    if not every:
+    if not (every := [found for of_metric in maps.values() for _, found in of_metric]):
         return None
     title = f"Scores by {' and '.join(sorted({found.heads[0] for found in every}))}"
     return {"title": title, "maps_by_metric": maps, "panel_pixels": max(found.pixels for found in every)}

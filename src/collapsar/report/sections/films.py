@@ -89,8 +89,7 @@ def film_strips(study: Study) -> dict[str, Any] | None:
 
 def film_strip(chain: Chain, *, num_chains: int) -> Picture | None:
     """Rows of latents, columns of generations, smaller if more chains share the page; None if there are no images."""
-    columns = strip_columns(chain)
-    if not columns:
+    if not (columns := strip_columns(chain)):
         return None
     if next(iter(columns.values())).shape[-1] > 16:  # larger images are shown larger, so fewer of them fill a screen
         columns = {generation: strip[:8] for generation, strip in columns.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 from collapsar.foundations.words import counted, listed
 from collapsar.report.wording import bounds_text, number_text, p_text
-from collapsar.study.analysis import OUTCOMES
+from collapsar.study.analysis import OUTCOMES, read_analysis
 from collapsar.study.comparison import ComparedArm, Comparison
 from collapsar.study.study import Study
 from collapsar.study.survival import RecallSurvival
@@ -63,21 +63,16 @@ def _drawn(*, title: str, effects: Sequence[Effect | None]) -> dict[str, Any]:
     def place(value: float) -> float:
         return round(MARGIN + (WIDTH - 2 * MARGIN) * (value - lowest) / ((highest - lowest) or 1.0), 1)
 
+    def drawn(effect: Effect) -> dict[str, Any]:
+        thick, thin = (tuple(map(place, own.ends)) for own in (effect.judged.interval, effect.corrected))
+        known = {"x": place(effect.difference.mean), "thick": thick, "thin": thin}
+        return known | {"verdict": effect.verdict, "told": _told(effect)}
+
     return {
         "title": title,
         "zero": place(0.0),
         "ticks": [(place(tick), f"{tick:g}".replace("-", "−")) for tick in ticks(lowest, highest)],
-        "effects": [
-            effect
-            and {
-                "x": place(effect.difference.mean),
-                "thick": tuple(map(place, effect.judged.interval.ends)),
-                "thin": tuple(map(place, effect.corrected.ends)),
-                "verdict": effect.verdict,
-                "told": _told(effect),
-            }
-            for effect in effects
-        ],
+        "effects": [effect and drawn(effect) for effect in effects],
     }
 
 
@@ -103,14 +98,15 @@ def ticks(lowest: int | float, highest: int | float) -> list[float]:
 def sentence(found: Comparison) -> str:
     """Name the arms that the deciding outcome finds better or worse than the baseline, and count the others."""
 
-    def names(verdict: ArmVerdict) -> list[str]:
-        return [row.arm.name for row in found.arms if row.deciding.verdict == verdict]
+    def names(verdict: ArmVerdict | None) -> list[str]:
+        return [row.arm.name for row in found.arms if (row.deciding and row.deciding.verdict) == verdict]
 
     better, worse = names("better"), names("worse")[::-1]  # the best first, the worst first
     told = f"{_number(better)} better{_listed(better)}, {_number(worse)} worse{_listed(worse)}"
     equal = f"{_number(names('equivalent'))} equivalent to it, " if names("equivalent") else ""
     rest = f"{equal}and {_number(names('undecided'))} undecided"
-    return f"Of {len(found.arms)} arms, {told} than {found.baseline.name}, {rest}."
+    why = f"{_number(names(None))} not judged{_listed(names(None))}: too few shared seeds have the outcome that decides"
+    return f"Of {len(found.arms)} arms, {told} than {found.baseline.name}, {rest}." + f" {why}." * bool(names(None))
 
 
 def notes(found: Comparison) -> list[str]:
@@ -119,16 +115,21 @@ def notes(found: Comparison) -> list[str]:
     said = [f"{name} {value}" for name, value in asdict(fixed).items() if value is not None]
     told = f"Fixed before the chains ran (hash {fixed.digest}): {', '.join(said).replace('_', ' ')}."
     if not fixed.digest:
-        told = f"Nothing was fixed before the chains ran, so {primary} decides, the first outcome that is measured."
+        every = [found.baseline, *found.left_out, *(row.arm for row in found.arms)]
+        is_fixed = any(read_analysis(chain.config).digest for arm in every for chain in arm.chains)
+        why = "The chains fixed different analyses" if is_fixed else "Nothing was fixed before the chains ran"
+        told = f"{why}, so {primary} decides, the first outcome that is measured."
     elif fixed.primary != primary:
-        told += f" {primary} decides, the first outcome that is measured."
+        unused = ", and no arm is called equivalent" if fixed.primary and fixed.smallest_effect else ""
+        told += f" {primary} decides, the first outcome that is measured{unused}."
     if (fixed.horizon or 0) > found.horizon:
         told += f" The chains reach generation {found.horizon} only."
     if found.final < found.horizon:
         told += f" All but recall survival is compared at generation {found.final}, where arms end that `extend` left."
-    used = {row.deciding.judged.variance for row in found.arms}
+    judged = {row.arm.name: row.deciding.judged for row in found.arms if row.deciding}
+    used = {own.variance for own in judged.values()}
     texts = [told, " ".join(text for name, text in VARIANCES.items() if name in used)]
-    texts += [f"{row.arm.name}: {row.deciding.judged.reason}." for row in found.arms if row.deciding.judged.reason]
+    texts += [f"{name}: {own.reason}." for name, own in judged.items() if own.reason]
     texts += [
         f"Kendall's tau of the orders of arms in this space and in {space}: {number_text(tau, num_digits=2)}."
         for space, tau in found.order_tau.items()

@@ -37,8 +37,7 @@ def content(study: Study) -> dict[str, Any] | None:
 def losses(chain: Chain) -> Losses | None:
     """All losses of a chain's generations; None if it stored none, as analytic models do."""
     read = {record.generation: _read(chain, record.generation) for record in chain.records}
-    readings = {generation: curve for generation, curve in read.items() if curve}
-    if not readings:
+    if not (readings := {generation: curve for generation, curve in read.items() if curve}):
         return None
     steps = [max(reading["step"] for reading in curve) for curve in readings.values()]
     scale = WIDTH / sum(steps)

@@ -1,9 +1,10 @@
 """How long a chain's predictors stay useful, in one sentence, the same on the page and in the terminal."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from collapsar.foundations.words import counted
-from collapsar.report.wording import in_generations, number_text, waiting_text
+from collapsar.report.wording import number_text, waiting_text
 from collapsar.study.predictors import Keeping, Keepings
 from collapsar.study.survival import WaitingTime
 
@@ -27,7 +28,8 @@ def _after(waiting: WaitingTime) -> str:
 
 def generations(waiting: WaitingTime) -> str:
     """The same with its unit: 1 generation, >7 generations (5 to >7)."""
-    return in_generations(_after(waiting))
+    median, bracket, spread = _after(waiting).partition(" (")
+    return f"{counted(median, 'generation')}{bracket}{spread}"
 
 
 def hurt(keeping: Keeping) -> str:
@@ -58,12 +60,8 @@ def _longest(keepings: Keepings) -> str:
     else:
         bound = f"worse than {keepings.reference} on real data"
         times = [keeping.real for keeping in longest if keeping.real]
-    spread = WaitingTime(
-        median=times[0].median,
-        low=min(waiting.low for waiting in times),
-        high=max(waiting.high for waiting in times),
-        num_generations=max(waiting.num_generations for waiting in times),
-    )
+    lows, highs, lengths = zip(*((time.low, time.high, time.num_generations) for time in times), strict=True)
+    spread = replace(times[0], low=min(lows), high=max(highs), num_generations=max(lengths))
     names = joined([keeping.arm.name for keeping in longest])
     return f"{names} {'keeps' if len(longest) == 1 else 'keep'} it longest ({bound} after {_after(spread)})"
 

@@ -20,8 +20,9 @@ def sentences(curve: RealCurve) -> dict[str, str]:
     """What the last pool of each arm with a later generation is worth, by the name of the arm, which it follows."""
     found, title = {}, title_of(curve.metric)
     for arm, rated in curve.rated:
-        for generation, (_, worth) in [*rated.items()][-1:]:
-            size = max((chain.records for chain in arm.counted), key=len)[-1].pool["size"]
+        longest = max((chain.records for chain in arm.counted), key=len)
+        for generation, size in [(one.generation, one.pool["size"]) for one in longest if one.generation in rated][-1:]:
+            worth = rated[generation][1]
             ends = dict.fromkeys(number_text(end, curve) for end in worth.ends)  # beyond the curve both may be one
             bounds = f" [{', '.join(ends)}]" if len(ends) > 1 else ""
             real = (
