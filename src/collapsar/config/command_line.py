@@ -146,12 +146,19 @@ def cut(config: DictConfig) -> None:
     limits = yaml.safe_load((config_folder() / f"{TINY}.yaml").read_text())
     if OWN_FILES in (config["data"] or {}):
         del limits["data.num_train"], limits["evaluation.num_samples"]
-    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
+    plain: Any = OmegaConf.to_container(without_hydra(config))
     for key, value in flatten(plain).items():
         for end, limit in limits.items():
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if f".{key}".endswith(f".{end}") and (value is None or (is_number and value > limit)):
                 OmegaConf.update(config, key, limit)
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The config if it has no node of Hydra's own, else a copy without that node."""
+    return (
+        OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) if "hydra" in config else config
+    )
 
 
 def _is_option(config: DictConfig, key: str) -> bool:

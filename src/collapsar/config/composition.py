@@ -23,9 +23,10 @@ from collapsar.config.choices import (
     naming_choices,
     part_names,
 )
-from collapsar.config.command_line import TINY, accept_options_of_constructors, is_tiny
+from collapsar.config.command_line import TINY, accept_options_of_constructors, is_tiny, without_hydra
 from collapsar.config.constructors import check_part, instantiated
 from collapsar.config.experiment import Experiment, check_numbers, check_study_name, parts
+from collapsar.config.loader import merge_files_once
 from collapsar.foundations.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
 from collapsar.foundations.errors import UsageError
 from collapsar.foundations.settings import arm_settings, binding_settings, config_folder, digest, recipe_by_side
@@ -41,6 +42,7 @@ def register() -> Path:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a `_target_` may name a module here; installed modules come first
     accept_options_of_constructors()
+    merge_files_once()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
     for resolver in (study_folder, chain_name, file_checksum, own_images, classes_of_data, recipe_by_side):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
@@ -103,9 +105,7 @@ def chosen_arm(config: DictConfig, *, beside: Iterable[Path]) -> Chosen:
 def settings(config: DictConfig) -> dict[str, Any]:
     """The resolved experiment settings as plain values, without Hydra's own; refuses a size without a recipe."""
     check_size(config)
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    OmegaConf.set_readonly(own, False)
-    plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    plain: Any = OmegaConf.to_container(without_hydra(config), resolve=True, throw_on_missing=True)
     return dict(plain)
 
 
