@@ -43,8 +43,8 @@ class Loader(ConfigLoaderImpl):
         super().__init__(config_search_path)
         self._files: dict[Any, Files] = {}  # by the primary config and the folders that were typed
 
-    def __reduce__(self) -> Any:
-        return type(self), (self.config_search_path,)
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_files": {}}
 
     def _parse_overrides_and_create_caching_repo(
         self, config_name: str | None, overrides: list[str]
