@@ -25,9 +25,6 @@ from collapsar.jobs import failures, multirun
 from collapsar.jobs.job import run_job, sum_up_dry_run
 from collapsar.machine import signals
 
-LATER = ("recipe", "hydra", "finding")
-"""Folders of conf that are no groups here: recipes follow from data, size and model, and findings have a command."""
-
 
 def command() -> None:
     """Run `main`, and leave as the processes of `multiprocessing` do: to free each object takes two seconds more."""
@@ -76,8 +73,8 @@ def help_text(conf: Path, arguments: Sequence[str] = ()) -> str:
     words = [word for argument in arguments for word in argument.split("=", 1)]
     named = [Path(folder) for option, folder in pairwise(words) if option in ("--config-dir", "-cd")]
     folders = [conf, *named]
-    found = {path.name for folder in folders for path in folder.glob("*/") if path.name not in LATER}
     texts, lines = yaml.safe_load((Path(__file__).parent / "help.yaml").read_text()), []
+    found = {path.name for folder in folders for path in folder.glob("*/") if path.name not in texts["others"]}
     for group in [*texts["groups"], *sorted(found - texts["groups"].keys())]:
         names = sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
         what = f"{texts['groups'][group]}: " if group in texts["groups"] else ""

@@ -121,12 +121,7 @@ def refuse_dropped_sweeps(overrides: Sequence[str], *, folders: Sequence[Path]) 
 _apply_to_config = ConfigLoaderImpl._apply_overrides_to_config
 
 
-def accept_options_of_constructors() -> None:
-    """Let Hydra accept overrides of constructor arguments; a second call changes nothing."""
-    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_overrides)  # type: ignore[assignment, method-assign]
-
-
-def _apply_overrides(overrides: list[Override], config: DictConfig) -> None:
+def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
     """One override after the other: one may add the part that the next one sets. They come after size=tiny's cuts."""
     if is_tiny(config):
         cut(config)
@@ -146,19 +141,12 @@ def cut(config: DictConfig) -> None:
     limits = yaml.safe_load((config_folder() / f"{TINY}.yaml").read_text())
     if OWN_FILES in (config["data"] or {}):
         del limits["data.num_train"], limits["evaluation.num_samples"]
-    plain: Any = OmegaConf.to_container(without_hydra(config))
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]))
     for key, value in flatten(plain).items():
         for end, limit in limits.items():
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if f".{key}".endswith(f".{end}") and (value is None or (is_number and value > limit)):
                 OmegaConf.update(config, key, limit)
-
-
-def without_hydra(config: DictConfig) -> DictConfig:
-    """The config if it has no node of Hydra's own, else a copy without that node."""
-    return (
-        OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) if "hydra" in config else config
-    )
 
 
 def _is_option(config: DictConfig, key: str) -> bool:

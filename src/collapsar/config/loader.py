@@ -12,6 +12,7 @@ from hydra._internal import hydra as hydra_module
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides
+from hydra._internal.defaults_list import create_defaults_list as create_anew
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +20,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
 
-_create_defaults_list = config_loader_impl.create_defaults_list
+from collapsar.config.command_line import apply_overrides
 
 
 class Files(CachingConfigRepository):
@@ -46,9 +47,7 @@ class Loader(ConfigLoaderImpl):
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_files": {}}
 
-    def _parse_overrides_and_create_caching_repo(
-        self, config_name: str | None, overrides: list[str]
-    ) -> tuple[list[Override], CachingConfigRepository]:
+    def _parse_overrides_and_create_caching_repo(self, config_name: str | None, overrides: list[str]) -> Any:
         parsed = OverridesParser.create().parse_overrides(overrides)
         key = config_name, *(each.input_line for each in parsed if each.get_key_element() == "hydra.searchpath")
         if key not in self._files:
@@ -67,27 +66,22 @@ class Loader(ConfigLoaderImpl):
         return copy.deepcopy(defaults.merged)
 
 
-def create_defaults_list(
-    repo: IConfigRepository,
-    config_name: str | None,
-    overrides_list: list[Override],
-    prepend_hydra: bool,
-    skip_missing: bool,
-) -> DefaultsList:
+def create_defaults_list(*, repo: IConfigRepository, overrides_list: list[Override], **others: Any) -> DefaultsList:
     """Hydra's function, called once for overrides that choose the same files."""
     if not isinstance(repo, Files):  # of a loader that is not ours: an application of the user's that calls us
-        return _create_defaults_list(repo, config_name, overrides_list, prepend_hydra, skip_missing)
+        return create_anew(repo=repo, overrides_list=overrides_list, **others)
     values = Overrides(repo=repo, overrides_list=overrides_list).config_overrides
     chosen = tuple(each.input_line for each in overrides_list if each not in values)
     if (known := repo.lists.get(chosen)) is None:
-        made = _create_defaults_list(repo, config_name, overrides_list, prepend_hydra, skip_missing)
+        made = create_anew(repo=repo, overrides_list=overrides_list, **others)
         known = replace(made, defaults=Defaults(made.defaults))
         if not any(str(choice).endswith("???") for choice in made.overrides.known_choices.values()):
             repo.lists[chosen] = known  # else a job may be refused what its multirun may leave open
     return replace(known, config_overrides=values)
 
 
-def merge_files_once() -> None:
-    """Let commands compose with our loader; a second call changes nothing."""
-    hydra_module.ConfigLoaderImpl = Loader  # type: ignore[misc]
-    config_loader_impl.create_defaults_list = create_defaults_list  # type: ignore[assignment]
+def take_the_place_of_hydras() -> None:
+    """Let commands compose with our loader, which also takes arguments of constructors; a second call does nothing."""
+    hydra_module.ConfigLoaderImpl = Loader  # type: ignore[attr-defined]
+    config_loader_impl.create_defaults_list = create_defaults_list  # type: ignore[attr-defined]
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply_overrides)  # type: ignore[assignment, method-assign]
