@@ -3,58 +3,53 @@
 Composing takes most of the time of a tiny command. Each gets a copy, so nothing of one reaches another.
 """
 
-import copy
 from types import SimpleNamespace
 
 import yaml
-from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.defaults_list import DefaultsList, Overrides
 from omegaconf import omegaconf as omegaconf_module
 
+from collapsar.config.loader import Files, Loader
 from collapsar.foundations.settings import config_folder
 
 MOST_KEPT = 64
 
 
+class Newest(dict):
+    """The entries that were used last."""
+
+    def get(self, key):
+        if key in self:
+            self[key] = self.pop(key)
+        return super().get(key)
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        if len(self) > MOST_KEPT:
+            del self[next(iter(self))]
+
+
 def compose_once(patched):
     """Let Hydra parse a text of YAML once, and merge the files of conf once for all commands that choose the same.
 
-    Settings of single values are applied by Hydra itself, to a copy. Files elsewhere are composed anew.
+    A command with files elsewhere composes them anew.
     """
     patched.setattr(omegaconf_module, "yaml", SimpleNamespace(**{**vars(yaml), "load": parser()}))
-    create, merge = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
-    shipped, lists, merged = f"file://{config_folder()}", {}, {}  # lists by choices, and what is merged by their ids
+    shipped, kept = f"file://{config_folder()}", {}
 
-    def create_once(repo, config_name, overrides_list, prepend_hydra, skip_missing):
-        sources = tuple(f"{source.scheme()}://{source.path}" for source in repo.get_sources())
-        if any(source.startswith("file://") and source != shipped for source in sources):
-            return create(repo, config_name, overrides_list, prepend_hydra, skip_missing)
-        own = Overrides(repo=repo, overrides_list=overrides_list)
-        values = set(map(id, own.config_overrides))
-        choices = tuple(override.input_line for override in overrides_list if id(override) not in values)
-        key = (sources, config_name, choices, prepend_hydra, skip_missing)
-        known = lists.pop(key, None) or create(repo, config_name, overrides_list, prepend_hydra, skip_missing)
-        lists[key] = known  # as the newest
-        if len(lists) > MOST_KEPT:
-            oldest = lists.pop(next(iter(lists)))
-            merged.pop(id(oldest.defaults), None)
-        return DefaultsList(
-            defaults=known.defaults,
-            defaults_tree=known.defaults_tree,
-            config_overrides=own.config_overrides,
-            overrides=known.overrides,
-        )
+    def begin(self, config_search_path):
+        ConfigLoaderImpl.__init__(self, config_search_path)
+        sources = tuple(f"{source.scheme()}://{source.path}" for source in self.get_sources())
+        is_shipped = all(source == shipped for source in sources if source.startswith("file://"))
+        self._files = kept.setdefault(sources, {}) if is_shipped else {}
 
-    def merge_once(self, defaults, repo):
-        if all(defaults is not known.defaults for known in lists.values()):
-            return merge(self, defaults, repo)
-        if id(defaults) not in merged:
-            merged[id(defaults)] = merge(self, defaults, repo)
-        return copy.deepcopy(merged[id(defaults)])
+    def begin_files(self, delegate):
+        of_one_command(self, delegate)
+        self.lists = Newest()
 
-    patched.setattr(config_loader_impl, "create_defaults_list", create_once)
-    patched.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merge_once)
+    of_one_command = Files.__init__
+    patched.setattr(Loader, "__init__", begin)
+    patched.setattr(Files, "__init__", begin_files)
 
 
 def parser():

@@ -513,6 +513,16 @@ def test_as_a_process_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     assert only_line(done.stderr) == "collapsar: num_generations must be at least 1: got 0"
 
 
+def test_as_a_process_it_ends_after_threads_and_what_was_registered_for_the_end(tmp_path):
+    (tmp_path / "late.py").write_text(
+        "import atexit, sys, threading, time\n"
+        "atexit.register(lambda: sys.stdout.write('the end '))\n"
+        "threading.Thread(target=lambda: (time.sleep(5), sys.stdout.write('a thread '))).start()\n"
+    )
+    done = call_process("plugins=[late]", "trainer.max_steps=0", folder=tmp_path, HYDRA_FULL_ERROR="")
+    assert (done.returncode, done.stdout) == (2, "a thread the end ")
+
+
 def test_as_a_process_what_lightning_says_of_itself_is_not_heard(tmp_path):
     done = call_process("trainer.max_steps=0", folder=tmp_path, HYDRA_FULL_ERROR="")
     assert (done.returncode, done.stdout) == (2, "")

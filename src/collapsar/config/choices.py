@@ -97,7 +97,7 @@ def naming_choices(config: DictConfig) -> dict[str, Any]:
 
 
 def check_choices(config: DictConfig) -> None:
-    """Refuse a choice without a file: Hydra skips it in an optional group, such as judge, because some data have none.
+    """Refuse alike levers, and a choice without a file, which Hydra skips in an optional group: some data have no judge.
 
     Unless typed, a choice that is named for the data may lack a file, and a recipe too: some models have none.
     """
@@ -121,6 +121,7 @@ def check_choices(config: DictConfig) -> None:
             known = [f"{group}/{option}" for option in files.get_group_options(group)]  # with nested recipes
             options = [option.removeprefix(folder) for option in known if option.startswith(folder)]
             raise MissingConfigException(f"no {file}", missing_cfg_file=file, options=options)
+    check_levers(levers_of_job())
 
 
 def check_size(config: DictConfig) -> None:

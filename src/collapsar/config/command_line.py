@@ -121,12 +121,7 @@ def refuse_dropped_sweeps(overrides: Sequence[str], *, folders: Sequence[Path]) 
 _apply_to_config = ConfigLoaderImpl._apply_overrides_to_config
 
 
-def accept_options_of_constructors() -> None:
-    """Let Hydra accept overrides of constructor arguments; a second call changes nothing."""
-    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(_apply_overrides)  # type: ignore[assignment, method-assign]
-
-
-def _apply_overrides(overrides: list[Override], config: DictConfig) -> None:
+def apply_overrides(overrides: list[Override], config: DictConfig) -> None:
     """One override after the other: one may add the part that the next one sets. They come after size=tiny's cuts."""
     if is_tiny(config):
         cut(config)

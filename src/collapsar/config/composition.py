@@ -14,18 +14,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from collapsar.config.choices import (
-    all_choices,
-    check_choices,
-    check_levers,
-    check_size,
-    levers_of_job,
-    naming_choices,
-    part_names,
-)
-from collapsar.config.command_line import TINY, accept_options_of_constructors, is_tiny
+from collapsar.config.choices import all_choices, check_choices, check_size, naming_choices, part_names
+from collapsar.config.command_line import TINY, is_tiny
 from collapsar.config.constructors import check_part, instantiated
 from collapsar.config.experiment import Experiment, check_numbers, check_study_name, parts
+from collapsar.config.loader import take_the_place_of_hydras
 from collapsar.foundations.chosen import Chosen, arm_name, chosen_in, in_folder_name, told_apart
 from collapsar.foundations.errors import UsageError
 from collapsar.foundations.settings import arm_settings, binding_settings, config_folder, digest, recipe_by_side
@@ -40,7 +33,7 @@ def register() -> Path:
     """Register the schema, the resolvers and the options of parts with Hydra, if need be; returns `conf`."""
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # a `_target_` may name a module here; installed modules come first
-    accept_options_of_constructors()
+    take_the_place_of_hydras()
     ConfigStore.instance().store(name="experiment_schema", node=Experiment)
     for resolver in (study_folder, chain_name, file_checksum, own_images, classes_of_data, recipe_by_side):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
@@ -103,8 +96,7 @@ def chosen_arm(config: DictConfig, *, beside: Iterable[Path]) -> Chosen:
 def settings(config: DictConfig) -> dict[str, Any]:
     """The resolved experiment settings as plain values, without Hydra's own; refuses a size without a recipe."""
     check_size(config)
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    OmegaConf.set_readonly(own, False)
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) if "hydra" in config else config
     plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     return dict(plain)
 
@@ -135,12 +127,10 @@ def check(config: DictConfig) -> None:
     load_plugins(config["plugins"])
     own = settings(config)
     check_choices(config)
-    check_levers(levers_of_job())
     check_objective(own["objective"], own["evaluation"])
     read_analysis(own)
     check_extend(own["extend"], own["evaluation"])
     check_study_name(own["name"])
-    found = dict(parts(own))
     check_numbers(own)
-    for path, part in found.items():
+    for path, part in parts(own):
         check_part(path, part)

@@ -33,31 +33,13 @@ SEEDS = ("seed", "data.seed")
 AFTER_TRAINING_0 = ("num_synthetic", "regime", "bias", "correction", "selection", "judge", "labelled_by", "evaluation")
 """Settings that act only after a chain's first training: chains that differ only in these share that training."""
 
-INTRODUCED_AS = {
-    "training._target_": "Plan",
-    "trainer.callbacks": None,
-    "trainer.num_sanity_val_steps": 0,
-    "model.body": "conv",
-    "model.norm": None,
-    "model.depth": None,
-    "model.dropout": None,
-    "model.width_factor": None,
-    "model.latent_factor": None,
-    "model.latent_components": None,
-    "model.deviation_group_size": None,
-    "model.num_classes": None,
-    "size": "small",
-    "data.missing": [  # pandas' own markers
-        *("NA", "N/A", "n/a", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None", "<NA>"),
-        *("#NA", "#N/A", "#N/A N/A", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
-    ],
-}
-"""Settings added after this rule first named folders, with the value that leaves a chain unchanged."""
-
 UNUSED_WHILE = {"judge": {"selection._target_": "KeepAll", "labelled_by": None}}
 """Parts whose settings do not count while other settings have these values."""
 
 QUICK_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C, if libyaml is installed
+
+INTRODUCED_AS = yaml.load((Path(__file__).parent / "introduced.yaml").read_text(encoding="utf-8"), QUICK_LOADER)
+"""Settings added after this rule first named folders, with the value that leaves a chain unchanged."""
 
 
 def config_folder() -> Path:

@@ -1,26 +1,26 @@
 """The recipe of a generation, and its Trainer, made with our callbacks beside the configured ones, and checked.
 
 The chain's machine (`machine/choice.py`) replaces `auto` in a recipe. Any other argument of a Lightning Trainer works
-here, or is refused by name (`REFUSED`, `REFUSED_CALLBACKS`).
+here, or is refused by name (`refused.yaml`).
 """
 
 import copy
 import inspect
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning import Callback, Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import callbacks as lightning_callbacks
-from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.plugins import AsyncCheckpointIO, LayerSync, Precision
 
 from collapsar.data.pool import DeviceCache
@@ -38,54 +38,16 @@ TrainerRecipe = Callable[..., Trainer]
 
 FULL_PRECISION = "32-true"
 
-OF_A_FIT = "a generation is trained and then measured by evaluation"
-ON_ONE_DEVICE = "a generation is trained on one device"
-CHECKPOINTS = "each generation's model is kept in the run folder, as generation_000/model.ckpt"
-PRINTS_NO_MODEL = "a chain prints no model, and generation_000/model.ckpt in its folder holds one"
 LIGHTNING_VARIABLES = "PL_TRAINER_"  # from the environment Lightning takes what its Trainer is not given
 
-REFUSED_BY_ADVICE: Mapping[str, Sequence[str]] = {  # what to set instead: arguments that keep their default
-    ON_ONE_DEVICE: ["strategy", "use_distributed_sampler", "sync_batchnorm"],
-    CHECKPOINTS: ["enable_checkpointing", "model_registry"],
-    PRINTS_NO_MODEL: ["enable_model_summary"],
-    f"{OF_A_FIT}: set evaluation.num_samples": ["limit_test_batches"],
-    f"{OF_A_FIT}: set num_synthetic": ["limit_predict_batches"],
-    "a chain shows its own progress": ["enable_progress_bar"],
-    "a pool is shuffled anew in each epoch": ["reload_dataloaders_every_n_epochs"],
-    "a training that ends by the clock cannot be repeated: set trainer.max_steps": ["max_time"],
-    "algorithms that are chosen by speed give other numbers each time": ["benchmark"],
-    "callbacks and loggers need what it switches off": ["barebones"],
-    "files of a training lie in the run folder, which hydra.run.dir names": ["default_root_dir"],
-    "for a short try set trainer.max_steps and num_generations": ["fast_dev_run"],
-    "run collapsar-bench training": ["profiler"],
-    "set batch_size": ["accumulate_grad_batches"],
-    "set data.num_train": ["overfit_batches"],
-    "set trainer.max_steps or data.num_train": ["limit_train_batches"],
-    "set training.gradient_clip_norm": ["gradient_clip_val", "gradient_clip_algorithm"],
-    "set training.validation_checks": ["val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps"],
-    "set training.validation_fraction": ["limit_val_batches"],
-    "the first loss that is not finite is named anyway, with its step": ["detect_anomaly"],
-}
-REFUSED = {key: advice for advice, keys in REFUSED_BY_ADVICE.items() for key in keys}
+_refused = yaml.safe_load((Path(__file__).parent / "refused.yaml").read_text())
+REFUSED = {key: advice for advice, keys in _refused["arguments"].items() for key in keys}
 SAFE = {  # replace Lightning's defaults if a recipe sets nothing
     **dict.fromkeys(("enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
     "num_sanity_val_steps": 0,
 }
 DEFAULTS = {key: each.default for key, each in inspect.signature(Trainer).parameters.items()} | SAFE
-REFUSED_CALLBACKS: Mapping[type[Callback], str] = {
-    lightning_callbacks.Checkpoint: f"{CHECKPOINTS}; training.early_stopping_patience keeps the best weights",
-    ProgressBar: "a chain shows its own progress",
-    lightning_callbacks.ModelSummary: PRINTS_NO_MODEL,
-    lightning_callbacks.BasePredictionWriter: f"{OF_A_FIT}: set num_synthetic",
-    lightning_callbacks.GradientAccumulationScheduler: "set batch_size",
-    lightning_callbacks.StochasticWeightAveraging: "set training.average_decay",
-    lightning_callbacks.WeightAveraging: "set training.average_decay",
-    lightning_callbacks.LearningRateMonitor: "learning rates follow training.schedule, not a scheduler of Lightning's",
-    lightning_callbacks.LearningRateFinder: "set training.learning_rate_factor",
-    lightning_callbacks.BatchSizeFinder: "set batch_size",
-    lightning_callbacks.ModelPruning: "the next generation could not read the pruned model",
-    lightning_callbacks.BaseFinetuning: "a generation has nothing to fine-tune: set training.warm_start",
-}
+REFUSED_CALLBACKS = {getattr(lightning_callbacks, name): advice for name, advice in _refused["callbacks"].items()}
 
 if not torch.cuda.is_available():
     # Lightning sets this on import; without a GPU it makes each optimiser step look for NVML anew.
