@@ -107,7 +107,8 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
         except PydanticSchemaGenerationError:
             return
         except ValidationError as error:
-            text = str(error.errors()[0]["msg"])
+            found = {each["type"]: str(each["msg"]) for each in reversed(error.errors())}
+            text = found.get("float_type", [*found.values()][-1])  # of a whole number or any, any
     raise UsageError(f"{key} has a wrong value: got {value!r}; {text[0].lower()}{text[1:]}")
 
 

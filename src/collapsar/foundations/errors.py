@@ -2,6 +2,7 @@
 
 import errno
 import math
+import os
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -45,6 +46,14 @@ def check_finite(name: str, value: int | float) -> None:
     """Raise UsageError if a value is infinite or NaN."""
     if not math.isfinite(value):
         raise UsageError(f"{name} must be a finite number: got {value}")
+
+
+def check_memory(what: str, num_bytes: int, *, advice: str) -> None:
+    """Refuse what would not fit into the machine's memory."""
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if num_bytes > present:
+        takes = f"would take {num_bytes / 1e9:.3g} GB, and this machine has {present / 1e9:.3g} GB"
+        raise UsageError(f"{what} {takes}: {advice}")
 
 
 def is_of_disk(error: OSError) -> bool:

@@ -17,6 +17,9 @@ def main(argv: list[str] | None = None) -> int:
     except (UsageError, OSError) as error:
         sys.stderr.write(f"collapsar-report: {printable(str(error))}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("collapsar-report: interrupted\n")
+        return 130
     return 0
 
 
@@ -26,6 +29,8 @@ def _report(options: argparse.Namespace) -> None:
     from collapsar.report.page import write_page
     from collapsar.study.study import read_study
 
+    if len({file.stem for file in options.imported}) < len(options.imported):
+        raise UsageError("--import needs files of different names: each gives its name to a folder of chains")
     for file in options.imported:
         exports.import_csv(file, options.folders[0])
     study = read_study(options.folders)

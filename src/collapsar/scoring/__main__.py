@@ -21,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if not synthetic:
             raise UsageError("give SYNTHETIC and REAL: folders, files, or for REAL the name of a data set")
+        if files["json"] == files["csv"] == "-":
+            raise UsageError("--json and --csv cannot both be -: name a file for one")
         from collapsar.scoring import score  # here, so that --help answers at once
 
         _show(score(synthetic, real, **options), **files)

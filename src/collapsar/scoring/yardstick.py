@@ -204,7 +204,10 @@ def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation
             f"--stick train needs {name} with labels, such as a subfolder for each class: leave --stick out, "
             "or choose --space self_supervised"
         )
-    if stick in (None, "train"):  # any data set will do: only the settings of its evaluation count
+    if stick in (None, "train"):
+        if unused := [each for each in options.settings if each.lstrip("+~").startswith("data.")]:
+            raise UsageError(f"{printable(unused[0])} has no effect, as {name} is no data set of ours: leave it out")
+        # any data set will do: only the settings of its evaluation count
         return evaluation_of("digits", replace(options, stick=stick or ""))[1]
     config, evaluation = evaluation_of(stick, options)
     own_stick = evaluation.spaces[PRIMARY_SPACE]
