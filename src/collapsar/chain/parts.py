@@ -144,9 +144,8 @@ def _check_parts(parts: Parts) -> None:
         parts.correction.check(model)
     parts.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
     if parts.evaluation.first_encoder and model.posterior_sd is None:
-        raise UsageError(
-            f"evaluation.first_encoder=true needs a VAE: got model={model.name}; set it to null, or choose model=vae"
-        )
+        problem = "evaluation.first_encoder=true needs a VAE"
+        raise UsageError(f"{problem}: got model={model.name}; set it to null, or choose model=vae")
     _check_objective(parts)
     num_bytes = prod(data.sample_shape) * (1 if len(data.sample_shape) == 3 else BYTES_PER_NUMBER)
     num_real = data.sizes.train + data.sizes.test + data.sizes.reserve
@@ -156,10 +155,8 @@ def _check_parts(parts: Parts) -> None:
     check_memory("the samples of a generation", num_drawn * num_bytes, advice=fewer)
     changing = [name for name, cause in parts.cause.items() if cause.changes_labels]
     if changing and data.labels_are_computed:
-        raise UsageError(
-            f"cause={changing[0]} changes labels, and those of data={data.name} follow from a number: "
-            "choose data with a category as their target, such as data=breast_cancer"
-        )
+        problem = f"cause={changing[0]} changes labels, and those of data={data.name} follow from a number"
+        raise UsageError(f"{problem}: choose data with a category as their target, such as data=breast_cancer")
     check_sizes(parts, num_real=num_planted(parts.cause, data.sizes.train, num_classes=data.num_classes))
 
 

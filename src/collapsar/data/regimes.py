@@ -176,10 +176,8 @@ class Mix(Regime):
     def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         num_real = nearest(self.real_fraction.at(synthetic.origin) * len(synthetic))
         if num_real > len(real):
-            raise UsageError(
-                f"mix needs {num_real} real samples of {len(real)} to make generation {synthetic.origin + 1}: "
-                "lower regime.real_fraction or num_synthetic"
-            )
+            problem = f"mix needs {num_real} real samples of {len(real)} to make generation {synthetic.origin + 1}"
+            raise UsageError(f"{problem}: lower regime.real_fraction or num_synthetic")
         chosen_real = draw_without_replacement([real], num_samples=num_real, generator=generator)
         num_synthetic = len(synthetic) - num_real
         chosen_synthetic = draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)

@@ -4,9 +4,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, exit_code_of
 
 WIDTH = 140  # of the board without a terminal
 DEFAULT = Path("outputs/findings")
@@ -15,15 +16,8 @@ TAKES = {"check": ("check",), "list": ("list", "names", "track")}  # the options
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command: 0, 1 if a control or a bundle's check fails, 2 with one line if the input cannot be used."""
-    options = _parser().parse_args(argv)
-    try:
-        return _findings(options)
-    except (UsageError, OSError) as error:
-        sys.stderr.write(f"collapsar-findings: {printable(str(error))}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("collapsar-findings: interrupted; the same command continues\n")
-        return 130
+    command, advice = partial(_findings, _parser().parse_args(argv)), "; the same command continues"
+    return exit_code_of(command, name="collapsar-findings", advice=advice)
 
 
 def _findings(options: argparse.Namespace) -> int:

@@ -3,6 +3,8 @@
 import errno
 import math
 import os
+import sys
+from collections.abc import Callable
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -17,6 +19,18 @@ class NonFiniteError(ArithmeticError):
 
 class DeviceMemoryError(RuntimeError):
     """A device's memory is full; the text says what to lower."""
+
+
+def exit_code_of(command: Callable[[], int | None], *, name: str, advice: str = "") -> int:
+    """Run a command: its own code, or one line on stderr and 2 for a mistake, 1 for a breakdown, 130 for Ctrl-C."""
+    try:
+        return command() or 0
+    except (UsageError, NonFiniteError, DeviceMemoryError, OSError) as error:
+        sys.stderr.write(f"{name}: {printable(str(error))}\n")
+        return 1 if isinstance(error, NonFiniteError | DeviceMemoryError) else 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{name}: interrupted{advice}\n")
+        return 130
 
 
 def check_positive(**values: int | float) -> None:

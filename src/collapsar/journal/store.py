@@ -191,10 +191,8 @@ class RunFolder:
             with path.open("rb") as file, np.load(file) as arrays:
                 found = {name: torch.from_numpy(arrays[name]) for name in names if name in arrays or name == "samples"}
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile) as error:
-            raise UsageError(
-                f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
-                "restore the file, or start again in another folder"
-            ) from error
+            problem = f"cannot continue: the samples of generation {generation} are missing or damaged in {path}"
+            raise UsageError(f"{problem}; restore the file, or start again in another folder") from error
         self._whole.add(generation)
         return found
 
@@ -203,9 +201,8 @@ class RunFolder:
             return
         version = str(self.read_json("versions.json").get("collapsar"))
         if version.startswith(EARLIER) and (self.path / RECORDS).exists():
-            raise UsageError(
-                f"{self.path} was made by an earlier version of collapsar: choose another folder with hydra.run.dir"
-            )
+            problem = f"{self.path} was made by an earlier version of collapsar"
+            raise UsageError(f"{problem}: choose another folder with hydra.run.dir")
         before, now = binding_settings(read_config(self.path / CONFIG)), binding_settings(config)
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
@@ -236,10 +233,8 @@ def held(folder: Path, *, waits: bool) -> Iterator[None]:
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
             raise
-        raise UsageError(
-            f"{folder} cannot be locked ({error}): its file system has no locks; choose a folder on another one with "
-            "hydra.run.dir"
-        ) from error
+        problem = f"{folder} cannot be locked ({error}): its file system has no locks"
+        raise UsageError(f"{problem}; choose a folder on another one with hydra.run.dir") from error
     try:
         (folder / HOLDER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
         yield

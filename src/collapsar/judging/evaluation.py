@@ -78,10 +78,8 @@ class Evaluation:
         chosen = {"metrics": self.metrics, "batch_metrics": self.batch_metrics}
         for name, groups in (chosen | ({"table.metrics": self.table.metrics} if self.table else {})).items():
             if unknown := [group for group in groups if group not in known]:
-                raise UsageError(
-                    f"{name} must be among {', '.join(known)}: got {', '.join(unknown)}; measures of tables come with "
-                    "table_metrics@evaluation.table=default"
-                )
+                problem = f"{name} must be among {', '.join(known)}: got {', '.join(unknown)}"
+                raise UsageError(f"{problem}; measures of tables come with table_metrics@evaluation.table=default")
 
     def sample_size(self, num_real: int) -> int:
         """How many real samples to compare with as many synthetic ones, if `num_real` are held out."""

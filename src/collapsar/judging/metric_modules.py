@@ -40,10 +40,8 @@ class SpaceFeatures(nn.Module):
         if self.space.device != self.place.device:
             self.space = replace(self.space, device=self.place.device)
         if self.space.sample_shape not in (None, tuple(samples.shape[1:])):
-            raise UsageError(
-                f"the {self.space.name} space takes samples {list(self.space.sample_shape or ())}: "
-                f"got {list(samples.shape[1:])}"
-            )
+            problem = f"the {self.space.name} space takes samples {list(self.space.sample_shape or ())}"
+            raise UsageError(f"{problem}: got {list(samples.shape[1:])}")
         return self.space.extract(as_bytes(samples) if samples.ndim == 4 else samples)
 
 

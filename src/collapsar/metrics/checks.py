@@ -32,9 +32,8 @@ def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> 
     for name, features in (("real", real), ("synthetic", synthetic)):
         check_features(features, name=name, min_samples=min_samples)
     if real.shape[1] != synthetic.shape[1]:
-        raise UsageError(
-            f"real and synthetic features must have the same dimension: got {real.shape[1]} and {synthetic.shape[1]}"
-        )
+        problem = "real and synthetic features must have the same dimension"
+        raise UsageError(f"{problem}: got {real.shape[1]} and {synthetic.shape[1]}")
     if real.device != synthetic.device:
         raise UsageError(f"real and synthetic features must be on one device: got {real.device} and {synthetic.device}")
 
@@ -42,9 +41,8 @@ def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> 
 def check_labels(labels: Labels, *, name: str, num_classes: int, num_samples: int | None = None) -> None:
     """Raise UsageError unless labels are integers in [0, num_classes), one for each of `num_samples` if given."""
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.numel() == 0:
-        raise UsageError(
-            f"{name} labels must be a non-empty vector of integers: got {labels.dtype} {list(labels.shape)}"
-        )
+        problem = f"{name} labels must be a non-empty vector of integers"
+        raise UsageError(f"{problem}: got {labels.dtype} {list(labels.shape)}")
     if num_samples is not None and len(labels) != num_samples:
         raise UsageError(f"{name} labels must be one for each sample: got {len(labels)} for {num_samples}")
     lowest, highest = int(labels.min()), int(labels.max())

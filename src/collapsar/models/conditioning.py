@@ -42,10 +42,8 @@ class Condition(nn.Module):
         is_known = labels != UNLABELLED
         known = labels[is_known]
         if not len(known):
-            raise UsageError(
-                f"model.num_classes={self.num_classes} needs a pool with labels, and none is known: "
-                "set model.num_classes=null"
-            )
+            problem = f"model.num_classes={self.num_classes} needs a pool with labels, and none is known"
+            raise UsageError(f"{problem}: set model.num_classes=null")
         if int(known.max()) >= self.num_classes:
             raise UsageError(f"labels must be below model.num_classes={self.num_classes}: got {int(known.max())}")
         counts = known.bincount(weights=None if weights is None else weights[is_known], minlength=self.num_classes)

@@ -108,10 +108,8 @@ def num_groups(num_channels: int) -> int:
     """Number of groups of 8 channels, or of 4 or 2 if 8 does not divide them."""
     channels_per_group = gcd(num_channels, CHANNELS_PER_GROUP)
     if channels_per_group == 1:
-        raise UsageError(
-            f"model.norm=group needs an even number of channels in each layer: got {num_channels}; "
-            "change the width, or set model.norm=layer"
-        )
+        problem = "model.norm=group needs an even number of channels in each layer"
+        raise UsageError(f"{problem}: got {num_channels}; change the width, or set model.norm=layer")
     return num_channels // channels_per_group
 
 

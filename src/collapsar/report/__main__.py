@@ -2,25 +2,17 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, exit_code_of
 
 WIDE = 140  # characters of a table in a file: no cell is cut
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command: 0 if all was written, 2 with one line on stderr if the input cannot be used."""
-    options = _parser().parse_args(argv)
-    try:
-        _report(options)
-    except (UsageError, OSError) as error:
-        sys.stderr.write(f"collapsar-report: {printable(str(error))}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("collapsar-report: interrupted\n")
-        return 130
-    return 0
+    return exit_code_of(partial(_report, _parser().parse_args(argv)), name="collapsar-report")
 
 
 def _report(options: argparse.Namespace) -> None:

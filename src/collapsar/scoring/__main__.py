@@ -3,10 +3,11 @@
 import argparse
 import logging
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from collapsar.foundations.errors import DeviceMemoryError, NonFiniteError, UsageError, printable
+from collapsar.foundations.errors import UsageError, exit_code_of
 
 if TYPE_CHECKING:
     from collapsar.scoring.scores import Score
@@ -14,25 +15,19 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command: 0 if all was measured, 2 with one line on stderr for unusable input, 1 for a breakdown."""
-    options = vars(_parser().parse_args(argv))
-    *synthetic, real = options.pop("samples")
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    files = {form: options.pop(form) for form in ("json", "csv", "html")}
-    try:
-        if not synthetic:
-            raise UsageError("give SYNTHETIC and REAL: folders, files, or for REAL the name of a data set")
-        if files["json"] == files["csv"] == "-":
-            raise UsageError("--json and --csv cannot both be -: name a file for one")
-        from collapsar.scoring import score  # here, so that --help answers at once
+    return exit_code_of(partial(_score, **vars(_parser().parse_args(argv))), name="collapsar-score")
 
-        _show(score(synthetic, real, **options), **files)
-    except (UsageError, NonFiniteError, DeviceMemoryError, OSError) as error:
-        sys.stderr.write(f"collapsar-score: {printable(str(error))}\n")
-        return 1 if isinstance(error, NonFiniteError | DeviceMemoryError) else 2
-    except KeyboardInterrupt:
-        sys.stderr.write("collapsar-score: interrupted\n")
-        return 130
-    return 0
+
+def _score(*, samples: list[str], json: str | None, csv: str | None, html: str | None, **options: Any) -> None:
+    *synthetic, real = samples
+    if not synthetic:
+        raise UsageError("give SYNTHETIC and REAL: folders, files, or for REAL the name of a data set")
+    if json == csv == "-":
+        raise UsageError("--json and --csv cannot both be -: name a file for one")
+    from collapsar.scoring import score  # here, so that --help answers at once
+
+    _show(score(synthetic, real, **options), json=json, csv=csv, html=html)
 
 
 def _show(score: "Score", *, json: str | None, csv: str | None, html: str | None) -> None:

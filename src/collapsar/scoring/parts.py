@@ -201,7 +201,6 @@ def known_path(target: str) -> str:
     known = {path.rpartition(".")[2]: path for path in paths}
     name = target.rpartition(".")[2]
     if not target.startswith("collapsar.") or name not in known:
-        raise UsageError(
-            f"the chain uses {target}, which does not come with this package: give REAL as a folder or a file"
-        )
+        problem = f"the chain uses {target}, which does not come with this package"
+        raise UsageError(f"{problem}: give REAL as a folder or a file")
     return known[name]

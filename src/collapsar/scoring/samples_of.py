@@ -108,10 +108,8 @@ def _as_tensor(values: Any) -> Tensor:
 
 def _as_labels(labels: Tensor, samples: Tensor, *, what: str) -> Tensor:
     if labels.shape != samples.shape[:1] or labels.is_floating_point() or labels.is_complex():
-        raise UsageError(
-            f"labels of {what} must be {len(samples)} whole numbers, one a sample: got {labels.dtype} "
-            f"{list(labels.shape)}"
-        )
+        problem = f"labels of {what} must be {len(samples)} whole numbers, one a sample"
+        raise UsageError(f"{problem}: got {labels.dtype} {list(labels.shape)}")
     labels = labels.to(torch.int64)  # the larger half of uint64 becomes negative
     if int(labels.min()) < UNLABELLED:
         raise UsageError(f"labels of {what} must be 0 or above ({UNLABELLED}: unknown): got {int(labels.min())}")
@@ -141,10 +139,8 @@ def alike(given: Given, *, shape: tuple[int, ...], to_name: str) -> Given:
         raise UsageError(f"{what} has {own[0]} dimensions and {to_name} {shape[0]}: they must be equal")
     if own[1:] != shape[1:]:
         side = shape[1] if shape[1] == shape[2] else "N"
-        raise UsageError(
-            f"{what} holds images of {own[2]}x{own[1]} pixels and {to_name} of {shape[2]}x{shape[1]}: add --resize "
-            f"{side} (resize={side})"
-        )
+        problem = f"{what} holds images of {own[2]}x{own[1]} pixels and {to_name} of {shape[2]}x{shape[1]}"
+        raise UsageError(f"{problem}: add --resize {side} (resize={side})")
     if shape[0] == 1 and not bool((values == values[:, :1]).all()):
         raise UsageError(f"{what} holds colour images and {to_name} grey ones: convert one of the two")
     how = "grey images, read as colour" if shape[0] == 3 else "colour images whose channels are equal, read as grey"

@@ -200,10 +200,8 @@ def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation
     if stick is not None:
         check_stick(stick, shape=own.samples.shape)
     if stick == "train" and own.num_classes < 2:
-        raise UsageError(
-            f"--stick train needs {name} with labels, such as a subfolder for each class: leave --stick out, "
-            "or choose --space self_supervised"
-        )
+        problem = f"--stick train needs {name} with labels, such as a subfolder for each class"
+        raise UsageError(f"{problem}: leave --stick out, or choose --space self_supervised")
     if stick in (None, "train"):
         if unused := [each for each in options.settings if each.lstrip("+~").startswith("data.")]:
             raise UsageError(f"{printable(unused[0])} has no effect, as {name} is no data set of ours: leave it out")
@@ -214,10 +212,8 @@ def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation
     assert own_stick is not None, "`evaluation_of` leaves out spaces that are switched off"
     space = StickOfItsData(stick=own_stick, source=made("data", config.data))
     if own.num_classes not in (0, space.source.num_classes):
-        raise UsageError(
-            f"the {stick} stick has {space.source.num_classes} classes, and {name} {own.num_classes}: add "
-            "--unlabelled, or choose --stick train"
-        )
+        problem = f"the {stick} stick has {space.source.num_classes} classes, and {name} {own.num_classes}"
+        raise UsageError(f"{problem}: add --unlabelled, or choose --stick train")
     return replace(evaluation, spaces={**evaluation.spaces, PRIMARY_SPACE: space})
 
 

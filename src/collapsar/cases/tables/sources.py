@@ -90,9 +90,8 @@ class TableSource(FixedSource, ABC):
         kinds = {column.name: column.kind for column in table.columns}
         rows = read_file(str(path), **self.csv_settings).frame
         if lacking := [name for name in kinds if name not in rows]:
-            raise UsageError(
-                f"{file} lacks the columns {listed(lacking, most=6)}: it must have those of the real table"
-            )
+            problem = f"{file} lacks the columns {listed(lacking, most=6)}"
+            raise UsageError(f"{problem}: it must have those of the real table")
         if others := [name for name in rows if name not in kinds]:
             logger.info("%s: columns left out that the real table does not use: %s", file, listed(others, most=6))
         frame, _ = find_numbers(rows[list(kinds)], *self.signs, given=kinds, max_categories=len(rows))
@@ -181,18 +180,15 @@ def known_values(column: Column, values: pd.Series, *, cells: pd.Series, file: s
     name, num_missing = f"column {shown(column.name)} of {file}", int(values.isna().sum())
     if num_missing and (not column.may_be_missing or num_missing == len(values)):
         what = "none" if not column.may_be_missing else "not in every row"
-        raise UsageError(
-            f"{name} has {num_missing} missing values, and the real one {what}: fill them or leave these rows out"
-        )
+        problem = f"{name} has {num_missing} missing values, and the real one {what}"
+        raise UsageError(f"{problem}: fill them or leave these rows out")
     if column.is_number:
         check_numbers(column.name, values.dropna(), kind=column.kind)
         return values
     values = as_categories(column, as_kind(cells, "category"))
     if strangers := [value for value in values.dropna() if value not in column.categories]:
-        raise UsageError(
-            f"{name} has {len(strangers)} values that the real one lacks, such as {shown(strangers[0])}: leave these "
-            "rows out"
-        )
+        problem = f"{name} has {len(strangers)} values that the real one lacks, such as {shown(strangers[0])}"
+        raise UsageError(f"{problem}: leave these rows out")
     return values
 
 

@@ -126,20 +126,16 @@ def as_pixels(array: np.ndarray, *, what: str) -> np.ndarray:
     elif array.ndim == 4 and (shape[1] in (1, 3) or (shape[1] == 4 and shape[3] not in (1, 3, 4))):
         array = np.moveaxis(array, 1, 3)
     if array.ndim != 4 or array.shape[3] not in (1, 3, 4) or array.dtype.kind not in "iufb":
-        raise UsageError(
-            f"{what} must be numbers [sample, height, width], or with 1, 3 or 4 channels second or last: got "
-            f"{array.dtype} {list(shape)}"
-        )
+        problem = f"{what} must be numbers [sample, height, width], or with 1, 3 or 4 channels second or last"
+        raise UsageError(f"{problem}: got {array.dtype} {list(shape)}")
     if array.dtype == np.uint8 or not array.size:
         return array.astype(np.uint8)
     low, high, is_whole = float(array.min()), float(array.max()), array.dtype.kind in "iu"
     if not (low >= 0 and high <= (255 if is_whole else 1)):
         advice = "; scale them as (x + 1) / 2" if not is_whole and low >= -1 and high <= 1 else ""
         advice = "; divide them by 255" if not is_whole and low >= 0 and high <= 255 else advice
-        raise UsageError(
-            f"images of {what} must be whole numbers from 0 to 255, or floats from 0 to 1: got {low:g} to "
-            f"{high:g}{advice}"
-        )
+        problem = f"images of {what} must be whole numbers from 0 to 255, or floats from 0 to 1"
+        raise UsageError(f"{problem}: got {low:g} to {high:g}{advice}")
     if is_whole:
         return array.astype(np.uint8)
     logger.info("%s: floats from %g to %g, read as [0, 1] and rounded to 256 levels", what, low, high)
@@ -174,10 +170,8 @@ def read_all(
                 notes.update(note for note, is_so in result[1].items() if is_so)
     if broken and not is_skipping:
         advice = f", or set {skip} to leave it out" if skip else ""
-        raise UsageError(
-            f"{counted(len(broken), 'image')} of {what} cannot be read: {listed(broken)}; mend or remove what is "
-            f"broken{advice}"
-        )
+        problem = f"{counted(len(broken), 'image')} of {what} cannot be read"
+        raise UsageError(f"{problem}: {listed(broken)}; mend or remove what is broken{advice}")
     if broken:
         notes[f"left out, being broken: {listed(broken)}"] = len(broken)
     sizes = {image.shape[1::-1]: name for name, _, image in reversed(read)}

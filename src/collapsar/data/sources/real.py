@@ -91,10 +91,8 @@ class TorchvisionSource(FixedSource, ABC):
             if (len(train), len(test)) != expected:
                 raise ValueError(f"they hold {len(train)} and {len(test)} images, not {expected[0]} and {expected[1]}")
         except (OSError, ValueError, RuntimeError, AssertionError) as error:
-            raise UsageError(
-                f"the files of {self.name} in {self.root / self.folder} cannot be read ({error}): delete "
-                f"{', '.join(self.checksums)}, and they are downloaded again"
-            ) from error
+            problem = f"the files of {self.name} in {self.root / self.folder} cannot be read ({error})"
+            raise UsageError(f"{problem}: delete {', '.join(self.checksums)}, and they are downloaded again") from error
         return RealData(train, test, self.num_classes)
 
     def read_split(self, is_train: bool, *, download: bool = False) -> Samples:

@@ -121,9 +121,8 @@ def load_stick(name: str, *, version: int | None) -> Stick:
     """The stick of this name that comes with the package; raise UsageError if another version is wanted."""
     stick = read_stick(FOLDER / f"{name}.safetensors")
     if version not in (None, stick.version):
-        raise UsageError(
-            f"stick_version must be {stick.version}, of the {stick.data} stick in this package: got {version}"
-        )
+        problem = f"stick_version must be {stick.version}, of the {stick.data} stick in this package"
+        raise UsageError(f"{problem}: got {version}")
     return stick
 
 

@@ -156,7 +156,5 @@ def _share(mask: Tensor) -> float:
 
 def _check_num_neighbours(num_neighbours: int, *, num_samples: int) -> None:
     if not 1 <= num_neighbours < num_samples:
-        raise UsageError(
-            "num_neighbours must be at least 1 and below the number of samples: "
-            f"got {num_neighbours} for {num_samples} samples"
-        )
+        problem = "num_neighbours must be at least 1 and below the number of samples"
+        raise UsageError(f"{problem}: got {num_neighbours} for {num_samples} samples")

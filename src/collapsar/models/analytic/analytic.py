@@ -125,10 +125,8 @@ class Categorical(AnalyticModel):
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         categories = range(self.num_categories)
         if samples.min() < 0 or samples.max() >= self.num_categories or not torch.equal(samples, samples.round()):
-            raise UsageError(
-                f"model=categorical models whole numbers from 0 to {self.num_categories - 1}: got values from "
-                f"{samples.min():g} to {samples.max():g}"
-            )
+            problem = f"model=categorical models whole numbers from 0 to {self.num_categories - 1}"
+            raise UsageError(f"{problem}: got values from {samples.min():g} to {samples.max():g}")
         if weights is None:
             shares = [(samples == category).sum(0).double() / len(samples) for category in categories]
         else:
@@ -248,10 +246,8 @@ class KernelDensity(AnalyticModel):
         given = {"model.bandwidth": bandwidth, "model.absolute_bandwidth": absolute_bandwidth}
         check_positive(**{key: value for key, value in given.items() if value is not None})
         if None not in given.values():
-            raise UsageError(
-                f"model.bandwidth and model.absolute_bandwidth exclude each other: got {bandwidth} and "
-                f"{absolute_bandwidth}; set one of them to null"
-            )
+            problem = "model.bandwidth and model.absolute_bandwidth exclude each other"
+            raise UsageError(f"{problem}: got {bandwidth} and {absolute_bandwidth}; set one of them to null")
         self.bandwidth, self.absolute_bandwidth = bandwidth, absolute_bandwidth
 
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
