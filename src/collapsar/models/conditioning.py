@@ -179,10 +179,9 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
 
     def check_bias(self, bias: Bias) -> None:
         if bias.likelihood_spread != 1 and not self.has_likelihood:
-            raise UsageError(
-                f"bias=tempered_likelihood does nothing to model={self.name}, which draws from no likelihood: choose "
-                "bias=scaled_latents or truncated_latents, or for a VAE set model.sample_from=likelihood"
-            )
+            problem = f"bias=tempered_likelihood does nothing to model={self.name}, which draws from no likelihood"
+            advice = "choose bias=scaled_latents or truncated_latents, or for a VAE set model.sample_from=likelihood"
+            raise UsageError(f"{problem}: {advice}")
 
     def classes_of(self, batch: Samples) -> Labels | None:
         """The classes of a batch as networks take them (`conditioning.given`); None for an unconditional model."""

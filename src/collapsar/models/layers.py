@@ -132,10 +132,9 @@ SMALLEST_SIDE = 4
 def check_image_shape(sample_shape: Sequence[int]) -> tuple[int, int, int]:
     """The shape as (channels, height, width); UsageError if the stacks cannot be sized from it."""
     if len(sample_shape) != 3 or sample_shape[0] < 1 or not all(num_halvings(side) for side in sample_shape[1:]):
-        raise UsageError(
-            f"sample_shape must be [channels, height, width] with even sides above {SMALLEST_SIDE} pixels: "
-            f"got {list(sample_shape)}; model=table_vae, table_gan and flow, and analytic models, take vectors"
-        )
+        problem = f"sample_shape must be [channels, height, width] with even sides above {SMALLEST_SIDE} pixels"
+        given = f"got {list(sample_shape)}; model=table_vae, table_gan and flow, and analytic models, take vectors"
+        raise UsageError(f"{problem}: {given}")
     channels, height, width = sample_shape
     return channels, height, width
 

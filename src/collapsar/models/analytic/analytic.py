@@ -34,10 +34,9 @@ class AnalyticModel(GenerativeModel, ABC):
     def __init__(self, *, sample_shape: Sequence[int]) -> None:
         super().__init__()
         if len(sample_shape) != 1:
-            raise UsageError(
-                f"model={self.name} models vectors: got samples of shape {list(sample_shape)}; "
-                "choose vae or gan for images, or data=gaussian, ring, grid, categorical or linear_regression"
-            )
+            problem = f"model={self.name} models vectors: got samples of shape {list(sample_shape)}"
+            advice = "choose vae or gan for images, or data=gaussian, ring, grid, categorical or linear_regression"
+            raise UsageError(f"{problem}; {advice}")
         self.num_dimensions = sample_shape[0]
         for name in self.parameter_names:
             self.register_buffer(name, torch.empty(0))
