@@ -113,10 +113,9 @@ class FixedReal(Regime):
     def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         num_synthetic = nearest(self.synthetic_ratio.at(synthetic.origin) * len(real))
         if num_synthetic > len(synthetic):
-            raise UsageError(
-                f"fixed_real needs {num_synthetic} synthetic samples for generation {synthetic.origin + 1}, and "
-                f"{len(synthetic)} are drawn: set num_synthetic to at least {num_synthetic}, or lower synthetic_ratio"
-            )
+            needed = f"{num_synthetic} synthetic samples for generation {synthetic.origin + 1}"
+            advice = f"set num_synthetic to at least {num_synthetic}, or lower synthetic_ratio"
+            raise UsageError(f"fixed_real needs {needed}, and {len(synthetic)} are drawn: {advice}")
         return Pool((real, *draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)))
 
 
@@ -140,10 +139,9 @@ class FreshReal(Regime):
         self.check(num_generations=synthetic.origin + 2, num_real=len(real), num_reserve=num_reserve)
         num_synthetic = len(synthetic) - (stop - start)
         if num_synthetic < 0:
-            raise UsageError(
-                f"fresh_real takes {stop - start} new real samples for generation {synthetic.origin + 1}, and its pool "
-                f"has the size of the {len(synthetic)} synthetic ones: lower fresh_fraction or raise num_synthetic"
-            )
+            taken = f"{stop - start} new real samples for generation {synthetic.origin + 1}"
+            problem = f"fresh_real takes {taken}, and its pool has the size of the {len(synthetic)} synthetic ones"
+            raise UsageError(f"{problem}: lower fresh_fraction or raise num_synthetic")
         if reserve is None or start == stop:
             return Pool((synthetic,))
         fresh = reserve[start:stop] if stop <= num_reserve else reserve[torch.arange(start, stop) % num_reserve]

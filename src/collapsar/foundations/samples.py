@@ -118,9 +118,7 @@ def from_model_range(values: Tensor) -> Tensor:
     return values
 
 
-def quantise(
-    images: Float[Tensor, "sample channel height width"],
-) -> UInt8[Tensor, "sample channel height width"]:
+def quantise(images: Float[Tensor, "sample channel height width"]) -> UInt8[Tensor, "sample channel height width"]:
     """Images in model range as uint8: checked to be finite, clipped to [0, 1], rounded to the nearest level."""
     check_finite_values(images)
     return images.clamp(0.0, 1.0).mul_(255.0).round_().to(torch.uint8)

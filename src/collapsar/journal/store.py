@@ -224,10 +224,8 @@ def held(folder: Path, *, waits: bool) -> Iterator[None]:
             noted = json.loads((folder / HOLDER).read_text())
             holder = f"process {int(noted['process'])} on {noted['host']}"
         if not waits:
-            raise UsageError(
-                f"{holder} is working in {folder}: set wait_for_lock=true to wait for it, or choose another folder "
-                "with hydra.run.dir"
-            ) from error
+            advice = "set wait_for_lock=true to wait for it, or choose another folder with hydra.run.dir"
+            raise UsageError(f"{holder} is working in {folder}: {advice}") from error
         logger.info("waiting for %s, which is working in %s", holder, folder)
         lock.acquire()
     except (NotImplementedError, OSError) as error:

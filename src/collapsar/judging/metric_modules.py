@@ -90,10 +90,8 @@ def make_extractor(feature: FittedSpace | nn.Module | str | int | None) -> nn.Mo
             return SpaceFeatures(stick_features(feature, device=torch.device("cpu")))
         case int() if not isinstance(feature, bool):
             return InceptionFeatures(feature)
-    raise UsageError(
-        "feature must be a fitted space, a module, the name of a measuring stick, 64, 192, 768 or 2048 for Inception, "
-        f"or None for features: got {feature!r}"
-    )
+    allowed = "a fitted space, a module, the name of a measuring stick, 64, 192, 768 or 2048 for Inception"
+    raise UsageError(f"feature must be {allowed}, or None for features: got {feature!r}")
 
 
 class GivenFeatures(nn.Module):

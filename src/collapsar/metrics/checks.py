@@ -15,10 +15,8 @@ def check_features(features: Features, *, name: str, min_samples: int = 2) -> No
     is_tensor = isinstance(features, Tensor)
     if not is_tensor or features.ndim != 2 or features.shape[1] < 1 or features.dtype not in (float32, float64):
         found = f"{features.dtype} {list(features.shape)}" if is_tensor else type(features).__name__
-        raise UsageError(
-            f"{name} features must be a tensor [num_samples, feature_dim], of at least one dimension, in float32 or "
-            f"float64: got {found}"
-        )
+        allowed = "a tensor [num_samples, feature_dim], of at least one dimension, in float32 or float64"
+        raise UsageError(f"{name} features must be {allowed}: got {found}")
     if len(features) < min_samples:
         raise UsageError(f"{name} features must hold at least {min_samples} samples: got {len(features)}")
     # A finite sum means that all values are finite: one pass and no boolean copy. Finite values may overflow the sum.

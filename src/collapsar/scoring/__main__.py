@@ -56,38 +56,19 @@ def _parser() -> argparse.ArgumentParser:
         "such as mnist or digits.",
     )
     parser.add_argument("samples", metavar="SYNTHETIC ... REAL", nargs="+")
-    parser.add_argument(
-        "--stick",
-        metavar="NAME",
-        help="the frozen classifier to compare features of: that of a data set, such as mnist or cifar10, or train to "
-        "train one on labelled real samples (default: that of the data set REAL, else none)",
-    )
-    parser.add_argument(
-        "--space",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="a feature space in place of the stick and the default ones: inception, dinov2, self_supervised, pca; "
-        "may be repeated",
-    )
+    stick = "the frozen classifier to compare features of: that of a data set, such as mnist or cifar10, or train to"
+    stick += " train one on labelled real samples (default: that of the data set REAL, else none)"
+    parser.add_argument("--stick", metavar="NAME", help=stick)
+    space = "a feature space in place of the stick and the default ones: inception, dinov2, self_supervised, pca"
+    parser.add_argument("--space", metavar="NAME", action="append", default=[], help=f"{space}; may be repeated")
     parser.add_argument("--evaluation", metavar="NAME", default="standard", help="which metrics: quick, standard, full")
     parser.add_argument("--train", metavar="TRAIN", help="the real samples that the generator saw, for memorisation")
     parser.add_argument("--resize", metavar="N", type=int, help="cut images to squares and resize them to N pixels")
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        dest="has_all_generations",
-        help="all generations of a run folder, not only the last one",
-    )
+    whole = "all generations of a run folder, not only the last one"
+    parser.add_argument("--all", action="store_true", dest="has_all_generations", help=whole)
     parser.add_argument("--unlabelled", action="store_false", dest="is_labelled", help="ignore subfolders and labels")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting, such as evaluation.num_neighbours=3, or data.target=COLUMN of a table; may be repeated",
-    )
+    setting = "a setting, such as evaluation.num_neighbours=3, or data.target=COLUMN of a table; may be repeated"
+    parser.add_argument("--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help=setting)
     for form, what in (("json", "all values as JSON"), ("csv", "one row a metric as CSV")):
         parser.add_argument(f"--{form}", metavar="FILE", help=f"{what}; - prints it in place of the table")
     parser.add_argument("--html", metavar="FILE", help="a page with samples, classes and memorisation")

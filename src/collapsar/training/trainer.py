@@ -238,7 +238,6 @@ def _check_copies(key: str, part: Any) -> None:
             file.seek(0)
             torch.load(file, weights_only=True)
     except Exception as error:
-        raise UsageError(
-            f"{key} ({type(part).__name__}) cannot be copied or stored ({type(error).__name__}): each generation has a "
-            "copy of its own, whose state_dict may hold numbers, text, tensors, lists and dicts"
-        ) from error
+        problem = f"{key} ({type(part).__name__}) cannot be copied or stored ({type(error).__name__})"
+        allowed = "a copy of its own, whose state_dict may hold numbers, text, tensors, lists and dicts"
+        raise UsageError(f"{problem}: each generation has {allowed}") from error

@@ -189,10 +189,9 @@ def _check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separato
         has_row_names = len(unlike) == len(rows) and {num for _, num in unlike} == {width + 1}
         quotes = "a value that holds the separator needs quotes"
         what = "name the first column too if it numbers the rows" if has_row_names else quotes
-        raise UsageError(
-            f"line {line} has {counted(found, 'field')}, separated by {sign_name(separator)}, and the header names "
-            f"{counted(width, 'column')} ({counted(len(unlike), 'line')} of this kind): {what}; or set data.separator"
-        )
+        names = f"the header names {counted(width, 'column')} ({counted(len(unlike), 'line')} of this kind)"
+        problem = f"line {line} has {counted(found, 'field')}, separated by {sign_name(separator)}, and {names}"
+        raise UsageError(f"{problem}: {what}; or set data.separator")
 
 
 def is_blank(fields: Sequence[str]) -> bool:

@@ -168,10 +168,8 @@ def folder_of(package: str, *, data: str) -> Path:
     """The folder of an installed package that brings data; the package is not imported."""
     found = find_spec(package)
     if found is None or found.origin is None:
-        raise UsageError(
-            f"data={data} comes with {package}, which is not installed: run pip install 'collapsar[tabular]', or "
-            "choose data=breast_cancer or health_insurance"
-        )
+        advice = "run pip install 'collapsar[tabular]', or choose data=breast_cancer or health_insurance"
+        raise UsageError(f"data={data} comes with {package}, which is not installed: {advice}")
     return Path(found.origin).parent
 
 

@@ -100,10 +100,9 @@ def check_categories(name: str, num_values: int, *, is_target: bool, is_given: b
     """Refuse too many categories; a column whose kind the user gives may have any number, unless it is the target."""
     more = f"more than data.max_categories={most}"
     if num_values > most and is_target:
-        raise UsageError(
-            f"data.target={shown(name)} has {num_values} classes, {more}: set data.max_categories={num_values}, "
-            f"another target, or, for numbers, {type_override(name, 'continuous')}"
-        )
+        advice = f"another target, or, for numbers, {type_override(name, 'continuous')}"
+        problem = f"data.target={shown(name)} has {num_values} classes, {more}"
+        raise UsageError(f"{problem}: set data.max_categories={num_values}, {advice}")
     if num_values > most and not is_given:
         what = f"holds text of {num_values} different values, {more}"
         raise column_error(name, what, type_override(name, "category"))

@@ -161,16 +161,14 @@ class Images(Source):
         found = read_images(path, image_size=image_size, channels=channels, skip_broken=skip_broken)
         shape, known = list(found.images.shape[1:]), len(found.class_names)
         if sample_shape != shape or checksum != found.checksum or num_classes not in (None, known):
-            raise UsageError(
-                f"data.sample_shape, checksum and num_classes follow from the images, which are {shape}, "
-                f"{found.checksum} and {known}: got {sample_shape}, {checksum} and {num_classes}; leave them out"
-            )
+            which = f"which are {shape}, {found.checksum} and {known}"
+            problem = f"data.sample_shape, checksum and num_classes follow from the images, {which}"
+            raise UsageError(f"{problem}: got {sample_shape}, {checksum} and {num_classes}; leave them out")
         sides = shape[1:]
         if any(side % 2 or side <= SMALLEST_SIDE for side in sides) or max(sides) > 2 * min(sides):
-            raise UsageError(
-                f"images must have even sides above {SMALLEST_SIDE} pixels, which networks can halve, none more than "
-                f"twice as long as the other: got {shape[2]}x{shape[1]}; set data.image_size to such a number"
-            )
+            allowed = f"even sides above {SMALLEST_SIDE} pixels, which networks can halve"
+            problem = f"images must have {allowed}, none more than twice as long as the other"
+            raise UsageError(f"{problem}: got {shape[2]}x{shape[1]}; set data.image_size to such a number")
         check_classes(found)
         everything = np.arange(len(found.images))
         self._test = first_by_content(found, everything, size=round(test_fraction * len(everything)), is_test=True)

@@ -207,10 +207,8 @@ def subset_size(num_train: int | float | None, *, num_available: int, num_classe
         return num_available
     size = round(num_train * num_available) if 0 < num_train < 1 else num_train
     if size != round(size) or not num_classes <= size <= num_available - num_classes:
-        raise UsageError(
-            f"data.num_train must be {num_available} (all), between {num_classes} (one a class) and "
-            f"{num_available - num_classes}, or a share of all below 1: got {num_train}"
-        )
+        allowed = f"{num_available} (all), between {num_classes} (one a class) and {num_available - num_classes}"
+        raise UsageError(f"data.num_train must be {allowed}, or a share of all below 1: got {num_train}")
     return round(size)
 
 

@@ -111,10 +111,7 @@ def clipped_scores(members: Membership, *, real: RealSide) -> dict[str, float]:
     filled = members.num_synthetic_in_ball.clamp_max(k).double().mean() / k
     expected = _expected_filling(num_real=len(real.radii), num_synthetic=num_synthetic, num_neighbours=k)
     num_good = int(torch.searchsorted(expected, filled.cpu()))
-    return {
-        "clipped_density": min(around / around_real, 1.0),
-        "clipped_coverage": min(num_good / num_synthetic, 1.0),
-    }
+    return {"clipped_density": min(around / around_real, 1.0), "clipped_coverage": min(num_good / num_synthetic, 1.0)}
 
 
 def tail_recall(members: Membership, *, real: RealSide) -> float:
