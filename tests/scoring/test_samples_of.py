@@ -107,7 +107,7 @@ def test_what_is_no_image_is_left_alone_and_said(write, caplog):
     (folder / "notes.txt").write_text("mine")
     (folder / ".hidden.png").write_text("no image")
     assert len(read(folder).samples) == 6
-    assert "1 file that is no image left alone" in caplog.text
+    assert "1 other file left alone" in caplog.text
 
 
 def test_floats_are_said_to_be_converted(caplog):

@@ -112,6 +112,13 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
     raise UsageError(f"{key} has a wrong value: got {value!r}; {text[0].lower()}{text[1:]}")
 
 
+def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse arguments that are not of the types that a function's signature names."""
+    for name, annotation in types_of(function).items():
+        if name in given:
+            check_type(name, given[name], annotation=annotation)
+
+
 def _of_values(annotation: Any) -> Any:
     """The annotation of the values of a mapping or a list, which may be null; Any if there is none."""
     kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)

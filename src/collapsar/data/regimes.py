@@ -150,11 +150,10 @@ class FreshReal(Regime):
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
         num_needed = self._num_taken(num_generations - 1, num_real=num_real)
         if num_needed > num_reserve and not (self.is_recycled and num_reserve):
-            raise UsageError(
-                f"fresh_real needs {num_needed} real samples beyond the training set's {num_real} to make "
-                f"generation {num_generations - 1}, and there are {num_reserve}: lower data.num_train, "
-                "regime.fresh_fraction or num_generations" + (", or set regime.is_recycled=true" if num_reserve else "")
-            )
+            advice = "lower data.num_train, regime.fresh_fraction or num_generations"
+            advice += ", or set regime.is_recycled=true" if num_reserve else ""
+            needed = f"{num_needed} real samples beyond the training set's {num_real} to make generation"
+            raise UsageError(f"fresh_real needs {needed} {num_generations - 1}, and there are {num_reserve}: {advice}")
 
     def _num_taken(self, num_pools: int, *, num_real: int) -> int:
         return sum(nearest(self.fresh_fraction.at(generation) * num_real) for generation in range(num_pools))

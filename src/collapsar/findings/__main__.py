@@ -11,7 +11,7 @@ from collapsar.foundations.errors import UsageError, exit_code_of
 
 WIDTH = 140  # of the board without a terminal
 DEFAULT = Path("outputs/findings")
-TAKES = {"check": ("check",), "list": ("list", "names", "track")}  # the options that these take, if one is given
+TAKES = {"check": ("check",), "list": ("list", "names", "track"), "names": ("names", "output", "looks", "bundle")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,12 +62,10 @@ def _findings(options: argparse.Namespace) -> int:
 
 
 def _refuse_unused(options: argparse.Namespace) -> None:
-    """Refuse what has no effect beside the other options."""
+    """Refuse what has no effect beside the first option of TAKES that is given."""
     given = [name for name, value in vars(options).items() if value not in (None, False, [])]
     mode = next((name for name in TAKES if name in given), "")
     unused = [name for name in given if mode and name not in TAKES[mode]]
-    if options.names and options.track:
-        mode, unused = "names", ["track"]
     if unused:
         called = [{"names": "NAME"}.get(name, f"--{name}") for name in (*unused, mode)]
         raise UsageError(f"{', '.join(called[:-1])} has no effect with {called[-1]}: leave one of the two out")

@@ -50,8 +50,7 @@ def check_place(folder: Path, findings: Sequence[Finding]) -> None:
         if bundle.exists():
             raise UsageError(f"{bundle} is already there: name another folder, or delete it")
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder):
-        pass
+    TemporaryDirectory(dir=folder).cleanup()
 
 
 def write_bundle(row: Judgement, folder: Path) -> Path:

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from numbers import Real
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -58,7 +59,7 @@ def check_fraction(**values: int | float) -> None:
 
 def check_finite(name: str, value: int | float) -> None:
     """Raise UsageError if a value is infinite or NaN."""
-    if not math.isfinite(value):
+    if not isinstance(value, Real) or not math.isfinite(value):
         raise UsageError(f"{name} must be a finite number: got {value}")
 
 

@@ -206,10 +206,9 @@ class RunFolder:
         before, now = binding_settings(read_config(self.path / CONFIG)), binding_settings(config)
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
-                raise UsageError(
-                    f"{self.path} was made with other settings: {key} was {before.get(key)!r} and is now "
-                    f"{now.get(key)!r}; set it back, or choose another folder with hydra.run.dir"
-                )
+                change = f"{key} was {before.get(key)!r} and is now {now.get(key)!r}"
+                advice = "set it back, or choose another folder with hydra.run.dir"
+                raise UsageError(f"{self.path} was made with other settings: {change}; {advice}")
 
 
 @contextmanager
@@ -248,17 +247,14 @@ def cut_damaged_lines(path: Path) -> None:
     lines = [line.decode("utf-8", "replace") for line in whole]
     first = next((number for number, line in enumerate(lines) if not is_record(line)), len(lines))
     if unverified := sum(line_is_whole(line) is None for line in lines[:first]):
-        logger.info(
-            "%s: %s without a checksum, as in earlier versions, taken as they are", path, counted(unverified, "line")
-        )
+        text = "%s: %s without a checksum, as in earlier versions, taken as they are"
+        logger.info(text, path, counted(unverified, "line"))
     start = sum(len(line) + 1 for line in whole[:first])
     if first < len(lines):
         kept = path.with_name(f"damaged_{path.name}")
         append_flushed(kept, content[start : len(content) - len(torn)])
-        logger.warning(
-            "%s, line %d is damaged: generation %d and those after it are made again; what stood there is kept in %s",
-            path, first + 1, first, kept.name,
-        )  # fmt: skip
+        text = "%s, line %d is damaged: generation %d and those after it are made again; what stood there is kept in %s"
+        logger.warning(text, path, first + 1, first, kept.name)
     if start < len(content):
         write_atomically(path, content[:start])
 

@@ -202,11 +202,9 @@ class Evaluation:
         """Log a warning if the samples are few for the dimensions of a space."""
         widest = max(each.space.feature_dim for each in evaluator.references.values())
         if evaluator.num_synthetic < min(self.compared(len(real.test)), ENOUGH_SAMPLES * widest):
-            logger.warning(
-                "%d samples are few for %d feature dimensions: set evaluation.num_samples to %d or more; if fewer are "
-                "held out, read fid_debiased, and fid beside fid_floor",
-                evaluator.num_synthetic, widest, ENOUGH_SAMPLES * widest,
-            )  # fmt: skip
+            text = "%d samples are few for %d feature dimensions: set evaluation.num_samples to %d or more"
+            text += "; if fewer are held out, read fid_debiased, and fid beside fid_floor"
+            logger.warning(text, evaluator.num_synthetic, widest, ENOUGH_SAMPLES * widest)
 
     def _suitable(self, sample_shape: Sequence[int]) -> dict[str, FeatureSpace]:
         """The spaces for vectors if the samples are vectors, else those for images; the stick's comes first."""

@@ -113,11 +113,9 @@ class TorchvisionSource(FixedSource, ABC):
                 if not all((self.root / self.folder / name).is_file() for name in self.checksums):
                     self.download()
         except (OSError, RuntimeError) as error:
-            raise UsageError(
-                f"{self.name} is not in {self.root / self.folder} and could not be downloaded "
-                f"({str(error).splitlines()[0]}): put {', '.join(self.checksums)} there, "
-                "or set COLLAPSAR_DATA to a folder that has them"
-            ) from error
+            problem = f"is not in {self.root / self.folder} and could not be downloaded ({str(error).splitlines()[0]})"
+            advice = f"put {', '.join(self.checksums)} there, or set COLLAPSAR_DATA to a folder that has them"
+            raise UsageError(f"{self.name} {problem}: {advice}") from error
         if problem := self._problem():
             raise UsageError(problem)
 
