@@ -66,8 +66,8 @@ def write_bundle(row: Judgement, folder: Path) -> Path:
                 shutil.copyfile(file, place)
     shutil.copyfile(config_folder() / "finding" / f"{finding.name}.yaml", bundle / FINDING)
     (bundle / BOARD).write_text(json.dumps(as_content([row]), indent=1) + "\n", encoding="utf-8")
-    stated = {"finding": finding.name, "protocol": finding.protocol, "look": row.look, "hash": finding.hash}
-    manifest = Manifest(**stated, files=file_hashes(bundle))
+    protocol, own_hash, files = finding.protocol, finding.hash, file_hashes(bundle)
+    manifest = Manifest(finding=finding.name, protocol=protocol, look=row.look, hash=own_hash, files=files)
     (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return bundle.rename(whole)
 

@@ -205,8 +205,9 @@ class Finding(_Part):
                 if (length := settings.get("num_generations", "")).isdigit() and own.generations[1] >= int(length):
                     problem = f"generations must be below num_generations={length} of arm {arm}"
                     raise ValueError(f"{own.name}: {problem}: got {own.generations[1]}")
-                if own.over in settings and type(parse(f"over={settings[own.over]}").value()) not in (int, float):
-                    problem = f"over needs a number in each arm, and arm {arm} sets {own.over}={settings[own.over]}"
+                set_to = settings.get(str(own.over), "0")
+                if type(parse(f"over={set_to}").value()).__name__ not in ("int", "float"):
+                    problem = f"over needs a number in each arm, and arm {arm} sets {own.over}={set_to}"
                     raise ValueError(f"{own.name}: {problem}")
             if own.expected is not None and self.tier != "exact":
                 raise ValueError(f"{own.name}: expected needs tier: exact: got {self.tier}")

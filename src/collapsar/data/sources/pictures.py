@@ -207,7 +207,7 @@ def _plain(image: Image.Image, *, side: int | None) -> tuple[np.ndarray, dict[st
     mode, has_alpha, is_deep = image.mode, image.has_transparency_data, image.mode.startswith("I")
     if mode == "F":
         raise ValueError("its pixels are not whole numbers")
-    if is_deep and not 0 <= np.min(image) <= np.max(image) < 2**16:
+    if is_deep and not 0 <= np.asarray(image).min() <= np.asarray(image).max() < 2**16:
         raise ValueError("its pixels do not lie between 0 and 65535")
     notes = {
         "reduced from sixteen bits to eight": is_deep,
