@@ -20,6 +20,8 @@ STATISTIC = {
 
 def load(tmp_path, *, of_statistic=(), **given):
     path = tmp_path / "own.yaml"
+    if dict(of_statistic).get("over") == "bias._target_":
+        given = {"arms": {"treated": ["bias._target_=a.B"], "plain": []}} | given
     path.write_text(yaml.safe_dump(PLAIN | {"statistics": [STATISTIC | dict(of_statistic)]} | given, sort_keys=False))
     return load_finding(path)
 
@@ -45,7 +47,15 @@ def test_the_hash_changes_with_the_bands_alone(tmp_path):
         ({"looks": [10, 5]}, r"looks must rise: got \[10, 5\]"),
         ({"looks": [1]}, "looks.0: Input should be greater than or equal to 2"),
         ({"command": ["data=gaussian", "seed=3"]}, "not of seed, name or hydra: got 'seed=3'"),
-        ({"command": ["data"]}, "an override is KEY=VALUE"),
+        *(({"command": [text]}, "an override is KEY=VALUE") for text in ("data", "a=1,2", "a=[1", "=1", "a=1\nb=2")),
+        *(({"command": [text]}, "an override is KEY=VALUE") for text in ("--multirun=1", "-m=1", "a=range(1,3)", "~a")),
+        ({"command": ["a=1", "+a=2"]}, "set no key twice, and set no key that command sets: got a"),
+        ({"controls": [{"overrides": ["bias.spread=1"], "expect": "undecided"}]}, "none that an arm sets: got bias"),
+        (
+            {"controls": [{"overrides": [], "expect": "undecided"}]},
+            "controls.0.overrides: Tuple should have at least 1",
+        ),
+        ({"command": ["num_generations=3"]}, "must be below num_generations=3 of arm treated: got 3"),
         ({"command": ["bias.spread=1"]}, "set no key that command sets: got bias.spread"),
         ({"arms": {"one": ["a=1"], "two": ["a=1"]}}, "arms must differ"),
         ({"statistics": [STATISTIC, STATISTIC]}, "each statistic needs a name of its own"),
@@ -65,7 +75,15 @@ def test_a_mistake_in_a_finding_is_named(tmp_path, given, text):
         ({"metric": "recal"}, "there is no metric 'recal'"),
         ({"arm": "other"}, "there is no arm 'other': there are treated, plain"),
         ({"reduce": "median"}, "reduce: Input should be 'mean'"),
-        ({"generations": [3, 1]}, "generations must be one, or the first and the last"),
+        *(({"generations": given}, "generations must be one, or") for given in ([3, 1], "last", 1.5, [1], -1, None)),
+        *(({"metric": f"parameter/{rest}"}, "there is no metric") for rest in ("", "variance/x", "variance/-1")),
+        *(({"reproduced": given}, "a region is .lowest, highest.") for given in ("small", [1, 2, 3], 0.1, [])),
+        ({"contradicted": [None, -0.1]}, "a region is .lowest, highest."),
+        *(({"reduce": reduce, "generations": 2}, "needs two generations: got 2") for reduce in ("slope", "rmst")),
+        (
+            {"reduce": "argmin", "arm": None, "minus": None, "over": "bias._target_"},
+            "over needs a number in each arm, and arm treated sets bias._target_=a.B",
+        ),
         ({"reproduced": [0.1, 0.5], "contradicted": [[0.4, 1]]}, r"overlap: \[0.1, 0.5\] and \[0.4, 1\]"),
         ({"reproduced": [0.1, 0.5], "contradicted": [[0.5, 1]]}, "overlap"),
         ({"reproduced": [0.5, 0.1]}, "a region is .lowest, highest."),
@@ -86,10 +104,13 @@ def test_a_mistake_in_a_statistic_is_named(tmp_path, of_statistic, text):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["[1, 2", "just text", ""])
+@pytest.mark.parametrize(
+    "text",
+    [b"[1, 2", b"just text", b"", "claim: \u00e9".encode("latin-1"), b"a: 1\na: 2", b"[" * 5000, b"\0", b"a: !!x 1"],
+)
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
     path = tmp_path / "own.yaml"
-    path.write_text(text)
+    path.write_bytes(text)
     with pytest.raises(UsageError, match=r"own\.yaml"):
         load_finding(path)
 

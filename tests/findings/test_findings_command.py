@@ -43,7 +43,7 @@ def call_board(folder, *options, **content):
             patched.chdir(folder)
             for module in (finding, bundles):
                 patched.setattr(module, "config_folder", lambda: folder / "conf")
-            return main([*options, "--output", "board"])
+            return main([*options, *([] if {"--check", "--list"} & {*options} else ["--output", "board"])])
     finally:
         logging.getLogger().setLevel(level)
         logging.getLogger().handlers[:] = handlers
@@ -68,7 +68,7 @@ def board(tmp_path, monkeypatch, capfd):
 def packed(tmp_path_factory):
     """The bundle of ten seeds, whose chains are run once for all tests here."""
     folder = tmp_path_factory.mktemp("packed")
-    assert call_board(folder, "--bundle", "bundles", looks=[10]) == 0
+    assert call_board(folder, "--bundle", "bundles", looks=[10, 20]) == 0
     return folder / "bundles" / "tiny_v1"
 
 
@@ -88,6 +88,12 @@ def bundle(packed, tmp_path):
 def control_chains(tmp_path_factory):
     """The folder of a control's chains, which both tests of a control find."""
     return tmp_path_factory.mktemp("control")
+
+
+@pytest.fixture
+def nothing_runs(monkeypatch):
+    """No chain of a bundle is run again: what reaches this point was found to be in order."""
+    monkeypatch.setattr(bundles, "run_again", lambda *_: ["everything but the numbers is in order"])
 
 
 def content_of(tmp_path):
@@ -160,9 +166,9 @@ def test_findings_are_listed_without_a_run(board):
 
 
 def test_a_bundle_is_accepted_after_one_of_its_chains_ran_again(board, bundle, stored):
-    code, out, *_ = board("--check", str(bundle), looks=[10])
+    code, out, *_ = board("--check", str(bundle), looks=[10, 20])
     assert (code, out.splitlines()[-1]) == (0, "the bundle is accepted")
-    code, _, err, _ = board("--bundle", "bundles", looks=[10])
+    code, _, err, _ = board("--bundle", "bundles", looks=[10, 20])
     assert code == 2
     assert "is already there" in err
 
@@ -175,7 +181,7 @@ def resealed(bundle):
 
 def test_a_bundle_is_refused_for_what_is_wrong_with_it(board, bundle):
     def problem(**content):
-        code, out, *_ = board("--check", str(bundle), **{"looks": [10]} | content)
+        code, out, *_ = board("--check", str(bundle), **{"looks": [10, 20]} | content)
         assert code == 1
         return out
 
@@ -206,3 +212,125 @@ def test_a_bundle_is_refused_for_what_is_wrong_with_it(board, bundle):
         records.write_text("".join(json.dumps(line) + "\n" for line in lines))
     resealed(bundle)
     assert "when run again" in problem()
+
+
+def stated(**values):
+    """Changes what the manifest of a bundle states."""
+
+    def change(bundle):
+        manifest = json.loads((bundle / "manifest.json").read_text()) | values
+        (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (stated(finding="../../x"), "there is no finding '../../x'"),
+        (stated(finding="tinny"), "there is no finding 'tinny': did you mean tiny?"),
+        *(
+            (stated(**{key: None}), "must hold the keys finding, protocol, look")
+            for key in ("finding", "files", "look")
+        ),
+        (stated(look="ten"), "must hold the keys"),
+        (stated(look=float("inf")), "must hold the keys"),
+        (lambda bundle: (bundle / "manifest.json").write_text("[" * 100_000), "must hold the keys"),
+        (lambda bundle: (bundle / "manifest.json").unlink(), "is no bundle: it must be a folder"),
+    ],
+)
+def test_a_folder_that_is_no_bundle_is_one_line_and_exit_code_2(board, bundle, change, text):
+    change(bundle)
+    code, _, err, num_runs = board("--check", str(bundle), looks=[10, 20])
+    assert (code, len(err.splitlines()), num_runs) == (2, 1, 0)
+    assert text in err
+
+
+def of_chain(name, content=None):
+    """Changes or deletes a file of one chain."""
+
+    def change(bundle):
+        path = next((bundle / "chains").glob("*replace_seed3*")) / name
+        path.unlink() if content is None else path.write_text(content)
+
+    return change
+
+
+def with_seed_of_another(bundle):
+    first, second = (next((bundle / "chains").glob(f"*replace_seed{seed}*")) for seed in (2, 3))
+    for name in ("config.yaml", "records.jsonl"):
+        shutil.copyfile(first / name, second / name)
+
+
+def copy_a_chain(bundle):
+    shutil.copytree(next((bundle / "chains").glob("*replace_seed3*")), bundle / "chains" / "again")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (stated(look=2), "look 2 must be 10 seeds at least, and 20 at most"),
+        (stated(look=10**9), "look 1000000000 must be"),
+        (stated(look=20), "all seeds from 0 on, failures too: got 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 for look 20"),
+        (with_seed_of_another, "was started with seed 3, and its files say 2"),
+        (copy_a_chain, "or a second chain of its seed"),
+        (of_chain(".hydra/overrides.yaml", "- 'a=[1'\n- '=='"), "is of no arm"),
+        (of_chain("records.jsonl", "\0\n"), "line 1: not a generation record"),
+        (of_chain("config.yaml", "a: [1"), "config.yaml is damaged"),
+        (of_chain("records.jsonl"), "has not ended"),
+        (lambda bundle: shutil.rmtree(bundle / "chains"), "no such folder"),
+        (lambda bundle: (bundle / "finding.yaml").write_text("claim: other"), "finding.yaml: protocol: Field required"),
+        (lambda bundle: (bundle / "finding.yaml").unlink(), "No such file"),
+        (
+            lambda bundle: (bundle / "board.json").write_text("{}"),
+            "board.json says None, and the chains say reproduced",
+        ),
+    ],
+)
+def test_a_tampered_bundle_is_refused_even_if_its_hashes_are_made_anew(board, bundle, nothing_runs, change, text):
+    change(bundle)
+    resealed(bundle)
+    code, out, err, _ = board("--check", str(bundle), looks=[10, 20])
+    assert (code, err) == (1, "")
+    assert text in out
+
+
+def test_a_false_verdict_or_claim_in_a_bundle_is_refused(board, bundle, nothing_runs):
+    for name, old, new, text in (
+        ("board.json", '"verdict": "reproduced"', '"verdict": "contradicted"', "board.json says contradicted"),
+        ("finding.yaml", "variance dies", "variance stays", "finding.yaml is not the finding tiny of this version"),
+    ):
+        plain = (bundle / name).read_text()
+        (bundle / name).write_text(plain.replace(old, new))
+        resealed(bundle)
+        assert text in board("--check", str(bundle), looks=[10, 20])[1]
+        (bundle / name).write_text(plain)
+    resealed(bundle)
+    assert board("--check", str(bundle), looks=[10, 20])[1] == "everything but the numbers is in order\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("tiny", "--check", "x"), "NAME has no effect with --check"),
+        (("--list", "--bundle", "x", "--looks", "3"), "--looks, --bundle has no effect with --list"),
+        (("tiny", "--track", "cpu"), "--track has no effect with NAME"),
+        (("--bundle", "conf/finding/tiny.yaml"), "File exists"),
+    ],
+)
+def test_an_option_without_effect_and_a_place_that_cannot_be_written_are_refused_before_a_run(board, options, text):
+    code, _, err, num_runs = board(*options)
+    assert (code, len(err.splitlines()), num_runs) == (2, 1, 0)
+    assert text in err
+
+
+def test_a_bundle_that_is_there_is_refused_before_a_run_and_a_name_twice_is_one_finding(board, stored, bundle):
+    code, _, err, num_runs = board("--bundle", "bundles", looks=[10, 20], arms={"a": ["regime=mix"], **CONTENT["arms"]})
+    assert (code, err.count("is already there"), num_runs) == (2, 1, 0)
+    assert board("tiny", "tiny", "--bundle", "others", looks=[10, 20])[0] == 0
+    assert not (bundle.parent.parent / "others" / ".tiny_v1.partial").exists()
+
+
+def test_names_with_markup_stand_on_the_board_as_they_are(board, stored):
+    odd = LAW | {"name": "[/] [red]x", "minus": "accumulate", "reproduced": [None, -0.01]}
+    assert "[/] [red]x" in board(statistics=[odd])[1]

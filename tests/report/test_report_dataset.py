@@ -78,7 +78,14 @@ def test_importing_again_changes_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "text"),
     [
-        ({"value": float("inf")}, "value must be finite numbers"),
+        ({"value": float("inf")}, "value must be finite numbers: got 'inf'"),
+        ({"value": "0,5"}, "value must be finite numbers: got '0,5'"),
+        ({"value": float("nan")}, "value must be finite numbers: got ''"),
+        ({"value": 90}, "recall lies between 0 and 1: got 90"),
+        ({"arm": ""}, "arm must be a text: got ''"),
+        ({"metric": None}, "metric must be a text: got ''"),
+        ({"model": "vae"}, "has the columns model, which have no place: it needs generation, seed, arm"),
+        ({"seed": 2**70}, "seed must be whole numbers from 0 on: got '1180591620717411303424'"),
         ({"seed": -1}, "seed must be whole numbers from 0 on"),
         ({"generation": 0.5}, "generation must be whole numbers from 0 on"),
         ({"generation": 0}, "generation 0 twice"),
@@ -95,3 +102,57 @@ def test_a_foreign_file_without_a_column_names_it(tmp_path, capsys):
     (tmp_path / "theirs.csv").write_text("generation,seed,metric,value\n0,0,recall,1\n")
     assert main([str(tmp_path), "--import", str(tmp_path / "theirs.csv")]) == 2
     assert "lacks the columns arm: it needs generation, seed, arm, metric, value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [lambda each: each + 1, lambda each: 5 * each, lambda each: each + (each > 1)])
+def test_foreign_generations_that_start_late_or_have_gaps_are_refused(tmp_path, capsys, change):
+    table = pd.read_csv(foreign(tmp_path / "theirs.csv"))
+    table.assign(generation=change(table["generation"])).to_csv(tmp_path / "theirs.csv", index=False)
+    assert main([str(tmp_path / "study"), "--import", str(tmp_path / "theirs.csv")]) == 2
+    err = capsys.readouterr().err
+    assert "generations of theirs: mixed, seed 0, must be 0 (trained on real data), 1, 2 and so on: got" in err
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_foreign_file_of_a_spreadsheet_is_read_or_refused_with_what_it_needs(tmp_path, capsys):
+    file = foreign(tmp_path / "theirs.csv")
+    text = file.read_text()
+    for changed, encoding, code in (
+        (text, "utf-8-sig", 0),
+        (text.replace(",", ", "), "utf-8", 0),
+        (text.replace("theirs: mixed", "None"), "utf-8", 0),
+        (text.replace(",", ";"), "utf-8", 2),
+        (text, "utf-16", 2),
+        (text.splitlines()[0] + "\n", "utf-8", 2),
+    ):
+        file.write_bytes(changed.encode(encoding))
+        assert main([str(tmp_path / f"study {encoding} {len(changed)}"), "--import", str(file), "--text"]) == code
+        err = capsys.readouterr().err
+        assert err.count("\n") == (code == 2)
+    assert "got no rows" in err
+
+
+def test_two_foreign_files_of_one_name_are_refused(tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    files = [foreign(tmp_path / "theirs.csv"), foreign(tmp_path / "other" / "theirs.csv")]
+    assert main([str(tmp_path / "study"), *(word for file in files for word in ("--import", str(file)))]) == 2
+    assert "--import needs files of different names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "3", "null", '{"distribution": []}', '{"distribution": [{}]}'])
+def test_a_data_set_with_another_description_is_refused(sweep, tmp_path, text):
+    main([str(sweep), "--dataset", str(tmp_path)])
+    (tmp_path / "croissant.json").write_text(text)
+    with pytest.raises(UsageError, match="is no data set"):
+        read_dataset(str(tmp_path))
+    with pytest.raises(UsageError, match="None is no data set"):
+        read_dataset(None)
+
+
+def test_a_page_without_a_name_and_an_interruption_are_one_line(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(sweep), "-o", ""]) == 2
+    assert capsys.readouterr().err.startswith("collapsar-report: [Errno ")
+    monkeypatch.setattr("collapsar.study.study.read_study", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert main([str(sweep)]) == 130
+    assert capsys.readouterr().err == "collapsar-report: interrupted\n"

@@ -107,7 +107,7 @@ def test_what_is_no_image_is_left_alone_and_said(write, caplog):
     (folder / "notes.txt").write_text("mine")
     (folder / ".hidden.png").write_text("no image")
     assert len(read(folder).samples) == 6
-    assert "1 file that is no image left alone" in caplog.text
+    assert "1 other file left alone" in caplog.text
 
 
 def test_floats_are_said_to_be_converted(caplog):
@@ -125,14 +125,17 @@ def broken(folder):
     ("given", "message"),
     [
         (GREY / 127.5 - 1, r"floats from 0 to 1: got -1 to 1; scale them as \(x \+ 1\) / 2"),
-        (GREY * 1.0, r"floats from 0 to 1: got 0 to 255$"),
+        (GREY * 1.0, r"floats from 0 to 1: got 0 to 255; divide them by 255"),
         (np.full((6, 5, 4), np.nan), r"floats from 0 to 1: got nan to nan"),
         (np.full((6, 5, 4), 300), r"whole numbers from 0 to 255, or floats from 0 to 1: got 300 to 300"),
         (np.full((6, 5), np.inf), "NaN or infinite"),
         (np.zeros((6, 2, 5, 5)), r"got float64 \[6, 2, 5, 5\]"),
         (np.zeros(6), r"got float64 \[6\]"),
         (np.zeros((0, 5, 4)), "holds no samples"),
-        (object(), "must be numbers in an array or a tensor: got object"),
+        (object(), "must be numbers in an array or a tensor, not sparse: got object"),
+        (np.zeros((6, 5), "M8[s]"), r"not sparse: got datetime64\[s\]"),
+        (torch.zeros(6, 5, 4).to_sparse(), "not sparse: got torch.float32"),
+        ((GREY, np.full(len(GREY), 2**63, np.uint64)), "labels of gen must be 0 or above"),
         ((GREY, LABELS[:5]), "labels of gen must be 6 whole numbers"),
         ((GREY, LABELS / 2), "labels of gen must be 6 whole numbers"),
         ((GREY, LABELS - 5), "labels of gen must be 0 or above"),
@@ -223,3 +226,36 @@ def test_a_colour_that_a_file_calls_transparent_is_laid_on_white(tmp_path):
     (found,) = read(tmp_path).samples.values
     assert found[:, 0, 0].tolist() == [255, 255, 255]
     assert torch.equal(found[:, 0, 1:], as_stored(COLOUR)[3, :, 0, 1:])
+
+
+def test_a_link_to_a_folder_that_it_lies_in_is_read_once_and_other_links_are_followed(write, tmp_path):
+    folder = write("gen", GREY)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "up").symlink_to(tmp_path / "gen")
+    (folder / "loop").symlink_to(folder)
+    assert len(read(folder).samples) == len(GREY)
+    (folder / "other").symlink_to(write("elsewhere", GREY))
+    assert len(read(folder).samples) == 2 * len(GREY)
+    assert len(read(folder / "loop").samples) == 2 * len(GREY)
+
+
+def test_pixels_beyond_sixteen_bits_are_refused(tmp_path):
+    for place, level in enumerate((-1, 2**16)):
+        (tmp_path / str(place)).mkdir()
+        Image.fromarray(np.full((5, 4), level, np.int32)).save(tmp_path / str(place) / "1.tif")
+        with pytest.raises(UsageError, match="its pixels do not lie between 0 and 65535"):
+            read(tmp_path / str(place))
+
+
+def test_a_file_with_code_is_refused_without_the_advice_to_run_it(tmp_path):
+    torch.save({"model": torch.nn.Linear(1, 1)}, tmp_path / "gen.pt")
+    np.savez(tmp_path / "gen.npz", samples=np.array([None, "a"], dtype=object))
+    (tmp_path / "text.npz").write_text("text")
+    for name in ("gen.pt", "gen.npz", "text.npz"):
+        with pytest.raises(UsageError, match=r"it is damaged, or holds objects other than arrays$"):
+            read(tmp_path / name)
+
+
+def test_a_size_that_does_not_fit_into_memory_is_refused_before_images_are_resized(write):
+    with pytest.raises(UsageError, match=r"would take .* GB, and this machine has .*: set --resize N"):
+        read_samples(write("gen", GREY), name="gen", side=10**6)

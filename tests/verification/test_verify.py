@@ -292,3 +292,14 @@ def test_the_table_shows_every_check():
 def test_everything_holds():
     results = [result for protocol in protocols() for result in check(protocol, seed=1, num_checks=NUM_CHECKS)]
     assert [result for result in results if not result.passed] == []
+
+
+def test_a_mistake_is_one_line_and_exit_code_2_before_a_chain_runs(tmp_path, capsys):
+    for options, text in (
+        (["--seed", "-1"], "--seed must be at least 0: got -1"),
+        (["-o", str(tmp_path)], "directory"),
+    ):
+        assert main(options) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("collapsar-verify: ")
+        assert (text in err, err.count("\n")) == (True, 1)

@@ -3,7 +3,6 @@
 Everything that does not fit together is refused here, before anything is read or trained.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from math import prod
@@ -17,8 +16,8 @@ from collapsar.data.real_data import Source
 from collapsar.data.regimes import Regime, simulate_pools
 from collapsar.data.schedules import Schedule, as_schedule, check_bounds
 from collapsar.drawing.correction import Correction, check_correction
-from collapsar.drawing.selection import JudgedBy, Selection, check_labeller, choose_space, num_judged_classes
-from collapsar.foundations.errors import UsageError
+from collapsar.drawing.selection import JudgedBy, KeepAll, Selection, check_labeller, choose_space, num_judged_classes
+from collapsar.foundations.errors import UsageError, check_memory
 from collapsar.foundations.seeding import make_generator
 from collapsar.journal.alarm import Alarm
 from collapsar.journal.objective import Measured
@@ -109,15 +108,8 @@ def build_on_meta(recipe: Callable[[], GenerativeModel]) -> GenerativeModel:
     except TypeError as error:  # from a constructor that passes on any argument
         raise UsageError(f"the model cannot be made: {error}") from error
     num_weights = sum(weight.numel() for weight in model.parameters()) if isinstance(model, nn.Module) else 0
-    _check_memory("the model", num_weights * BYTES_PER_WEIGHT, advice="lower its sizes")
+    check_memory("the model", num_weights * BYTES_PER_WEIGHT, advice="lower its sizes")
     return model
-
-
-def _check_memory(what: str, num_bytes: int, *, advice: str) -> None:
-    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if num_bytes > present:
-        takes = f"would take {num_bytes / 1e9:.3g} GB, and this machine has {present / 1e9:.3g} GB"
-        raise UsageError(f"{what} {takes}: {advice}")
 
 
 def checked_parts(settings: Mapping[str, Any]) -> Parts:
@@ -152,21 +144,19 @@ def _check_parts(parts: Parts) -> None:
         parts.correction.check(model)
     parts.evaluation.check(num_real=data.sizes.test, sample_shape=data.sample_shape, num_classes=data.num_classes)
     if parts.evaluation.first_encoder and model.posterior_sd is None:
-        raise UsageError(
-            f"evaluation.first_encoder=true needs a VAE: got model={model.name}; set it to null, or choose model=vae"
-        )
+        problem = "evaluation.first_encoder=true needs a VAE"
+        raise UsageError(f"{problem}: got model={model.name}; set it to null, or choose model=vae")
     _check_objective(parts)
     num_bytes = prod(data.sample_shape) * (1 if len(data.sample_shape) == 3 else BYTES_PER_NUMBER)
     num_real = data.sizes.train + data.sizes.test + data.sizes.reserve
-    _check_memory("the real data", num_real * num_bytes, advice="lower data.num_train or its other sizes")
-    num_synthetic = max(parts.all_num_synthetic)
-    _check_memory("the samples of a generation", num_synthetic * num_bytes, advice="lower num_synthetic")
+    check_memory("the real data", num_real * num_bytes, advice="lower data.num_train or its other sizes")
+    num_drawn, fewer = parts.selection.num_candidates(max(parts.all_num_synthetic)), "lower num_synthetic"
+    fewer += "" if isinstance(parts.selection, KeepAll) else ", or choose a selection that draws fewer for each"
+    check_memory("the samples of a generation", num_drawn * num_bytes, advice=fewer)
     changing = [name for name, cause in parts.cause.items() if cause.changes_labels]
     if changing and data.labels_are_computed:
-        raise UsageError(
-            f"cause={changing[0]} changes labels, and those of data={data.name} follow from a number: "
-            "choose data with a category as their target, such as data=breast_cancer"
-        )
+        problem = f"cause={changing[0]} changes labels, and those of data={data.name} follow from a number"
+        raise UsageError(f"{problem}: choose data with a category as their target, such as data=breast_cancer")
     check_sizes(parts, num_real=num_planted(parts.cause, data.sizes.train, num_classes=data.num_classes))
 
 

@@ -62,7 +62,7 @@ def as_typed(override: str, *, may_sweep: bool) -> str:
     """The override, with quotes if Hydra would change its text setting; refuses one that Hydra cannot read."""
     key, equal, value = override.partition("=")
     setting = key.lstrip("+")
-    if not equal and not key.startswith("~"):
+    if not setting or (not equal and not key.startswith("~")):
         raise UsageError(f"cannot read {override}: an override is KEY=VALUE")
     if setting in TEXT_SETTINGS:
         override = f"{key}={_quoted(value, is_list=setting in LISTS_OF_TEXTS, may_sweep=may_sweep)}"

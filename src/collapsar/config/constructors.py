@@ -107,8 +107,16 @@ def check_type(key: str, value: Any, *, annotation: Any) -> None:
         except PydanticSchemaGenerationError:
             return
         except ValidationError as error:
-            text = str(error.errors()[0]["msg"])
+            found = {each["type"]: str(each["msg"]) for each in reversed(error.errors())}
+            text = found.get("float_type", [*found.values()][-1])  # of a whole number or any, any
     raise UsageError(f"{key} has a wrong value: got {value!r}; {text[0].lower()}{text[1:]}")
+
+
+def check_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse arguments that are not of the types that a function's signature names."""
+    for name, annotation in types_of(function).items():
+        if name in given:
+            check_type(name, given[name], annotation=annotation)
 
 
 def _of_values(annotation: Any) -> Any:

@@ -113,10 +113,9 @@ class FixedReal(Regime):
     def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         num_synthetic = nearest(self.synthetic_ratio.at(synthetic.origin) * len(real))
         if num_synthetic > len(synthetic):
-            raise UsageError(
-                f"fixed_real needs {num_synthetic} synthetic samples for generation {synthetic.origin + 1}, and "
-                f"{len(synthetic)} are drawn: set num_synthetic to at least {num_synthetic}, or lower synthetic_ratio"
-            )
+            needed = f"{num_synthetic} synthetic samples for generation {synthetic.origin + 1}"
+            advice = f"set num_synthetic to at least {num_synthetic}, or lower synthetic_ratio"
+            raise UsageError(f"fixed_real needs {needed}, and {len(synthetic)} are drawn: {advice}")
         return Pool((real, *draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)))
 
 
@@ -140,10 +139,9 @@ class FreshReal(Regime):
         self.check(num_generations=synthetic.origin + 2, num_real=len(real), num_reserve=num_reserve)
         num_synthetic = len(synthetic) - (stop - start)
         if num_synthetic < 0:
-            raise UsageError(
-                f"fresh_real takes {stop - start} new real samples for generation {synthetic.origin + 1}, and its pool "
-                f"has the size of the {len(synthetic)} synthetic ones: lower fresh_fraction or raise num_synthetic"
-            )
+            taken = f"{stop - start} new real samples for generation {synthetic.origin + 1}"
+            problem = f"fresh_real takes {taken}, and its pool has the size of the {len(synthetic)} synthetic ones"
+            raise UsageError(f"{problem}: lower fresh_fraction or raise num_synthetic")
         if reserve is None or start == stop:
             return Pool((synthetic,))
         fresh = reserve[start:stop] if stop <= num_reserve else reserve[torch.arange(start, stop) % num_reserve]
@@ -152,11 +150,10 @@ class FreshReal(Regime):
     def check(self, *, num_generations: int, num_real: int, num_reserve: int) -> None:
         num_needed = self._num_taken(num_generations - 1, num_real=num_real)
         if num_needed > num_reserve and not (self.is_recycled and num_reserve):
-            raise UsageError(
-                f"fresh_real needs {num_needed} real samples beyond the training set's {num_real} to make "
-                f"generation {num_generations - 1}, and there are {num_reserve}: lower data.num_train, "
-                "regime.fresh_fraction or num_generations" + (", or set regime.is_recycled=true" if num_reserve else "")
-            )
+            advice = "lower data.num_train, regime.fresh_fraction or num_generations"
+            advice += ", or set regime.is_recycled=true" if num_reserve else ""
+            needed = f"{num_needed} real samples beyond the training set's {num_real} to make generation"
+            raise UsageError(f"fresh_real needs {needed} {num_generations - 1}, and there are {num_reserve}: {advice}")
 
     def _num_taken(self, num_pools: int, *, num_real: int) -> int:
         return sum(nearest(self.fresh_fraction.at(generation) * num_real) for generation in range(num_pools))
@@ -176,10 +173,8 @@ class Mix(Regime):
     def next_pool(self, pool: Pool, *, real: Part, synthetic: Part, generator: Lots, reserve: Part | None) -> Pool:
         num_real = nearest(self.real_fraction.at(synthetic.origin) * len(synthetic))
         if num_real > len(real):
-            raise UsageError(
-                f"mix needs {num_real} real samples of {len(real)} to make generation {synthetic.origin + 1}: "
-                "lower regime.real_fraction or num_synthetic"
-            )
+            problem = f"mix needs {num_real} real samples of {len(real)} to make generation {synthetic.origin + 1}"
+            raise UsageError(f"{problem}: lower regime.real_fraction or num_synthetic")
         chosen_real = draw_without_replacement([real], num_samples=num_real, generator=generator)
         num_synthetic = len(synthetic) - num_real
         chosen_synthetic = draw_without_replacement([synthetic], num_samples=num_synthetic, generator=generator)

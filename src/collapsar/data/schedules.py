@@ -49,10 +49,8 @@ class Listed(Schedule):
 
     def at(self, generation: int) -> Number:
         if generation >= len(self.values):
-            raise UsageError(
-                f"the schedule {self.values} ends before generation {generation}: "
-                f"lower num_generations or list at least {generation + 1} values"
-            )
+            problem = f"the schedule {self.values} ends before generation {generation}"
+            raise UsageError(f"{problem}: lower num_generations or list at least {generation + 1} values")
         return self.values[generation]
 
 

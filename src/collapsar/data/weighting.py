@@ -58,10 +58,10 @@ def weigh_real(pool: Pool, *, real_weight: float) -> Pool:
     """The pool with `real_weight` shared evenly by its real samples, and the rest by its synthetic ones."""
     num_real, num_synthetic = pool.num_real, len(pool) - pool.num_real
     if not num_real or not num_synthetic:
-        raise UsageError(
-            f"weights need a pool of real and synthetic samples: got {num_real} real and {num_synthetic} synthetic; "
-            "set regime.regime to one whose pools have both, or num_synthetic higher"
+        problem = (
+            f"weights need a pool of real and synthetic samples: got {num_real} real and {num_synthetic} synthetic"
         )
+        raise UsageError(f"{problem}; set regime.regime to one whose pools have both, or num_synthetic higher")
     weights = tuple(
         real_weight * len(part) / num_real if part.origin == REAL else (1 - real_weight) * len(part) / num_synthetic
         for part in pool.parts

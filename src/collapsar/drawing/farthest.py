@@ -27,7 +27,7 @@ class Farthest(Selection):
         self.max_draws_per_sample = 1 / kept_fraction + 1  # one more for each group's rounding up
 
     def num_candidates(self, num_wanted: int) -> int:
-        return ceil(min(num_wanted, self.group_size) / self.kept_fraction)
+        return ceil(min(min(num_wanted, self.group_size) / self.kept_fraction, 1e18))  # as in `TopScored`
 
     def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         first = int(torch.randint(len(candidates), (), generator=generator))

@@ -36,7 +36,7 @@ class TopScored(Selection):
         self.max_draws_per_sample = 1 / kept_fraction + 1  # one more for rounding up
 
     def num_candidates(self, num_wanted: int) -> int:
-        return ceil(num_wanted / self.kept_fraction)
+        return ceil(min(num_wanted / self.kept_fraction, 1e18))  # not infinite for the smallest shares
 
     def choose(self, candidates: Samples, *, num_wanted: int, judge: Judge, generator: torch.Generator) -> Kept:
         if self.judged_by == "critic":

@@ -74,10 +74,8 @@ def choose_space(
     if isinstance(judge, FeatureSpace) and judge.is_stick:
         raise UsageError("judge must not be a measuring stick, which would measure its own choice: choose judge=digits")
     if judge is not None and (not isinstance(judge, FeatureSpace) or judge.takes_vectors != is_vector):
-        raise UsageError(
-            f"judge must be a feature space for samples of shape {list(sample_shape)}: got {type(judge).__name__}; "
-            f"choose {advice}"
-        )
+        problem = f"judge must be a feature space for samples of shape {list(sample_shape)}"
+        raise UsageError(f"{problem}: got {type(judge).__name__}; choose {advice}")
     if judged_by != "space":
         return None
     if judge is None and not is_vector:
@@ -95,9 +93,8 @@ def check_labeller(labelled_by: str | None, *, num_classes: int) -> None:
     if labelled_by not in (None, "judge"):
         raise UsageError(f"labelled_by must be null or judge: got {labelled_by}")
     if labelled_by == "judge" and not num_classes:
-        raise UsageError(
-            "labelled_by=judge needs a judge with classes, as judge=digits for data with classes: set labelled_by=null"
-        )
+        problem = "labelled_by=judge needs a judge with classes, as judge=digits for data with classes"
+        raise UsageError(f"{problem}: set labelled_by=null")
 
 
 def make_judge(space: FittedSpace | None, *, real: Samples) -> Judge:

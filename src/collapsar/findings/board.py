@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.errors import HydraException
+from rich.markup import escape
 from rich.table import Table
 
 from collapsar.config.command_line import parse
@@ -109,8 +111,11 @@ def stored_evidence(finding: Finding, folder: Path, *, look: int) -> Evidence:
 
 
 def meaning(overrides: Sequence[str]) -> frozenset[str]:
-    """The overrides in one spelling: Hydra's sweepers write False where false was typed."""
-    return frozenset(f"{own.key_or_group}={own.value()!r}" for own in map(parse, overrides))
+    """The overrides in one spelling: Hydra's sweepers write False where false was typed. None if one is broken."""
+    try:
+        return frozenset(f"{own.key_or_group}={own.value()!r}" for own in map(parse, overrides))
+    except HydraException:
+        return frozenset()
 
 
 def as_table(rows: Sequence[Judgement]) -> Table:
@@ -121,13 +126,13 @@ def as_table(rows: Sequence[Judgement]) -> Table:
     table.add_column("controls")
     for row in rows:
         failed = [control.name for control in row.controls if not control.held]
-        controls = f"[bold red]FAILED: {'; '.join(failed)}[/]" if failed else f"{len(row.controls)} hold"
-        standing = "".join(f"\n({text})" for text in (row.finding.tier, *row.standing))
+        controls = f"[bold red]FAILED: {escape('; '.join(failed))}[/]" if failed else f"{len(row.controls)} hold"
+        standing = "".join(f"\n({escape(text)})" for text in (row.finding.tier, *row.standing))
         start = [str(row.finding.row), row.finding.name, f"[{STYLES[row.verdict]}]{row.verdict}[/]{standing}"]
         end = [str(row.look), duration_text(row.seconds), controls]
         for own in row.judged:
-            verdict = f"[{STYLES[own.verdict]}]{own.verdict}[/]" + (f": {own.reason}" if own.reason else "")
-            cells = [f"{own.statistic.name}\n{verdict}", interval_text(own.interval), deciding_words(own)]
+            verdict = f"[{STYLES[own.verdict]}]{own.verdict}[/]" + (f": {escape(own.reason)}" if own.reason else "")
+            cells = [f"{escape(own.statistic.name)}\n{verdict}", interval_text(own.interval), deciding_words(own)]
             table.add_row(*start, *cells, *end, end_section=own is row.judged[-1])
             start = end = [""] * 3  # once for all statistics of a finding
     return table

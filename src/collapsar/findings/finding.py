@@ -5,21 +5,27 @@ A statistic is reproduced if its interval lies inside `reproduced`, and contradi
 """
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml  # type: ignore[import-untyped]
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from collapsar.config.command_line import parse
 from collapsar.foundations.errors import UsageError
 from collapsar.foundations.settings import config_folder, digest
 from collapsar.jobs.failures import did_you_mean
 from collapsar.judging.metric_keys import find_metric, load_cases
 
 PARAMETER = "parameter/"  # followed by the name of a fitted parameter and an index into its last axis
+PARAMETER_KEY = re.compile(rf"{PARAMETER}\w+(/\d+)?")
 LAW = "law"
+LONGER = ("slope", "relative_slope", "area", "rmst", "kendall")  # reductions of two generations or more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,29 +53,46 @@ def key_of(override: str) -> str:
 
 def _region(content: Any) -> Any:
     if not isinstance(content, list) or len(content) != 2:
-        return content
+        raise ValueError(f"a region is [lowest, highest], null for no end: got {content!r}")
     low, high = content
     return {"low": -math.inf if low is None else low, "high": math.inf if high is None else high}
 
 
 def _metric(key: str) -> str:
     load_cases()
-    if not key.startswith(PARAMETER) and find_metric(key) is None:
+    if not PARAMETER_KEY.fullmatch(key) and find_metric(key) is None:
         raise ValueError(f"there is no metric {key!r}")
     return key
 
 
+def _generations(content: Any) -> Any:
+    ends = content if isinstance(content, list) else [content] * 2
+    if len(ends) != 2 or not all(type(end) is int for end in ends) or not 0 <= ends[0] <= ends[1]:
+        raise ValueError(f"generations must be one, or the first and the last: got {content!r}")
+    return ends
+
+
 def _override(text: str) -> str:
-    if "=" not in text or " " in text or key_of(text) in ("seed", "name") or text.startswith("hydra"):
-        raise ValueError(f"an override is KEY=VALUE without spaces, and not of seed, name or hydra: got {text!r}")
+    try:
+        is_single = not parse(text).is_sweep_override() and "=" in text[1:]
+    except HydraException:
+        is_single = False
+    if not is_single or text.split() != [text] or key_of(text) in ("seed", "name") or key_of(text).startswith("hydra"):
+        what = "an override is KEY=VALUE of one value, without spaces, and not of seed, name or hydra"
+        raise ValueError(f"{what}: got {text!r}")
     return text
+
+
+def _set_twice(overrides: Sequence[str]) -> list[str]:
+    keys = [key_of(each) for each in overrides]
+    return [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
 
 
 Override = Annotated[str, AfterValidator(_override)]
 MetricName = Annotated[str, AfterValidator(_metric)]
 Bounds = Annotated[Region, BeforeValidator(_region)]
 Seeds = Annotated[int, Field(ge=2)]
-Generations = Annotated[tuple[int, int], BeforeValidator(lambda own: [own, own] if isinstance(own, int) else own)]
+Generations = Annotated[tuple[int, int], BeforeValidator(_generations)]
 Reduction = Literal["mean", "last", "slope", "relative_slope", "area", "ratio_to_first", "rmst", "kendall", "argmin"]
 
 
@@ -97,8 +120,8 @@ class Statistic(_Part):
         for key, reduce in (("other", "kendall"), ("over", "argmin")):
             if (getattr(self, key) is None) == (self.reduce == reduce):
                 raise ValueError(f"{self.name}: {key} goes with reduce: {reduce}, and only with it")
-        if not 0 <= self.generations[0] <= self.generations[1]:
-            raise ValueError(f"generations must be one, or the first and the last: got {self.generations}")
+        if self.reduce in LONGER and self.generations[0] == self.generations[1]:
+            raise ValueError(f"{self.name}: reduce: {self.reduce} needs two generations: got {self.generations[0]}")
         if (self.arm is None) != (self.reduce == "argmin") or (self.minus and self.minus == self.arm):
             raise ValueError(f"{self.name}: it needs an arm, and minus another one or none; argmin takes no arm")
         if (self.expected is None) == (self.reproduced is None) or (self.expected is not None and self.contradicted):
@@ -117,7 +140,7 @@ class Statistic(_Part):
 class Control(_Part):
     """The finding with further overrides, and the verdict that it must then get."""
 
-    overrides: tuple[Override, ...]
+    overrides: Annotated[tuple[Override, ...], Field(min_length=1)]
     expect: Literal["reproduced", "contradicted", "undecided"]
 
 
@@ -151,6 +174,10 @@ class Finding(_Part):
         """Its folder below the output; another protocol has another one."""
         return f"{self.name}_v{self.protocol}"
 
+    def settings_of(self, arm: str) -> Mapping[str, str]:
+        """What an arm's overrides set, as text, by key."""
+        return {key_of(each): each.partition("=")[2] for each in (*self.command, *self.arms[arm])}
+
     @property
     def hash(self) -> str:
         """Eight characters that change with anything that the finding says."""
@@ -160,17 +187,28 @@ class Finding(_Part):
     def _check(self) -> "Finding":
         if [*self.looks] != sorted(set(self.looks)):
             raise ValueError(f"looks must rise: got {[*self.looks]}")
-        shared = {key_of(each) for each in self.command}
-        twice = [key for own in self.arms.values() for each in own if (key := key_of(each)) in shared]
+        twice = [key for own in self.arms.values() for key in _set_twice((*self.command, *own))]
         if twice or len(set(self.arms.values())) < len(self.arms):
             got = ", ".join(twice) or "equal arms"
-            raise ValueError(f"arms must differ, and set no key that command sets: got {got}")
+            raise ValueError(f"arms must differ, set no key twice, and set no key that command sets: got {got}")
+        for each in self.controls:
+            if twice := [key for own in self.arms.values() for key in _set_twice((*each.overrides, *own))]:
+                raise ValueError(f"controls must set no key twice, and none that an arm sets: got {twice[0]}")
         if len({own.name for own in self.statistics}) < len(self.statistics):
             raise ValueError("each statistic needs a name of its own")
         for own in self.statistics:
             for arm in (own.arm, own.minus):
                 if arm is not None and arm not in self.arms:
                     raise ValueError(f"{own.name}: there is no arm {arm!r}: there are {', '.join(self.arms)}")
+            for arm in filter(None, (own.arm, own.minus)) if own.arm else self.arms:
+                settings = self.settings_of(arm)
+                if (length := settings.get("num_generations", "")).isdigit() and own.generations[1] >= int(length):
+                    problem = f"generations must be below num_generations={length} of arm {arm}"
+                    raise ValueError(f"{own.name}: {problem}: got {own.generations[1]}")
+                set_to = settings.get(str(own.over), "0")
+                if type(parse(f"over={set_to}").value()).__name__ not in ("int", "float"):
+                    problem = f"over needs a number in each arm, and arm {arm} sets {own.over}={set_to}"
+                    raise ValueError(f"{own.name}: {problem}")
             if own.expected is not None and self.tier != "exact":
                 raise ValueError(f"{own.name}: expected needs tier: exact: got {self.tier}")
         return self
@@ -183,7 +221,7 @@ def load_findings(names: Sequence[str] = (), *, track: str | None = None) -> lis
     for name in names:
         if name not in known:
             raise UsageError(f"there is no finding {name!r}: {did_you_mean(name, known)}there are {', '.join(known)}")
-    found = [load_finding(folder / f"{name}.yaml") for name in names or known]
+    found = [load_finding(folder / f"{name}.yaml") for name in dict.fromkeys(names or known)]
     chosen = [each for each in found if names or track in (None, each.track)]
     return sorted(chosen, key=lambda each: (each.row, each.name))
 
@@ -191,9 +229,9 @@ def load_findings(names: Sequence[str] = (), *, track: str | None = None) -> lis
 def load_finding(path: Path) -> Finding:
     """The finding that a YAML file states; UsageError for an unknown or missing key, or a value that is not allowed."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8-sig")))  # refuses a key twice
         return Finding.model_validate({**content, "name": path.stem} if isinstance(content, dict) else content)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path.name} is not YAML: {str(error).splitlines()[0]}") from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -132,7 +132,8 @@ def _parameter(record: GenerationRecord, key: str) -> float | None:
     name, _, index = key.removeprefix(PARAMETER).partition("/")
     if not key.startswith(PARAMETER) or name not in record.fitted:
         return None
-    return float(np.asarray(record.fitted[name])[..., int(index or 0)].mean())
+    values, place = np.atleast_1d(record.fitted[name]), int(index or 0)
+    return float(values[..., place].mean()) if place < values.shape[-1] else None
 
 
 def worst_value(key: str) -> float:

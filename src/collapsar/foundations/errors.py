@@ -2,6 +2,10 @@
 
 import errno
 import math
+import os
+import sys
+from collections.abc import Callable
+from numbers import Real
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -16,6 +20,18 @@ class NonFiniteError(ArithmeticError):
 
 class DeviceMemoryError(RuntimeError):
     """A device's memory is full; the text says what to lower."""
+
+
+def exit_code_of(command: Callable[[], int | None], *, name: str, advice: str = "") -> int:
+    """Run a command: its own code, or one line on stderr and 2 for a mistake, 1 for a breakdown, 130 for Ctrl-C."""
+    try:
+        return command() or 0
+    except (UsageError, NonFiniteError, DeviceMemoryError, OSError) as error:
+        sys.stderr.write(f"{name}: {printable(str(error))}\n")
+        return 1 if isinstance(error, NonFiniteError | DeviceMemoryError) else 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{name}: interrupted{advice}\n")
+        return 130
 
 
 def check_positive(**values: int | float) -> None:
@@ -43,8 +59,16 @@ def check_fraction(**values: int | float) -> None:
 
 def check_finite(name: str, value: int | float) -> None:
     """Raise UsageError if a value is infinite or NaN."""
-    if not math.isfinite(value):
+    if not isinstance(value, Real) or not math.isfinite(value):
         raise UsageError(f"{name} must be a finite number: got {value}")
+
+
+def check_memory(what: str, num_bytes: int, *, advice: str) -> None:
+    """Refuse what would not fit into the machine's memory."""
+    present = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if num_bytes > present:
+        takes = f"would take {num_bytes / 1e9:.3g} GB, and this machine has {present / 1e9:.3g} GB"
+        raise UsageError(f"{what} {takes}: {advice}")
 
 
 def is_of_disk(error: OSError) -> bool:

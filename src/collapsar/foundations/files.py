@@ -94,7 +94,7 @@ def disk_errors_name(path: Path) -> Iterator[None]:
 
 def temporary_of(path: Path) -> Path:
     """The temporary name of a file or folder that is not yet whole."""
-    return path.with_name(f".{path.name}.partial")
+    return path.parent / f".{path.name}.partial"  # `with_name` refuses a path without a name
 
 
 def append_flushed(path: Path, content: bytes) -> None:

@@ -83,9 +83,8 @@ def _samples_of(batch: Any, *, is_image: bool) -> Samples:
     if not (is_image and values.dtype == torch.uint8):
         low, high = (float(bound) for bound in values.aminmax()) if is_image and len(values) else (0.0, 0.0)
         if is_image and not (values.is_floating_point() and low >= 0 and high <= 1):
-            raise UsageError(
-                f"images must be uint8, or floats from 0 to 1: got {values.dtype} from {low:g} to {high:g}; scale them"
-            )
+            problem = "images must be uint8, or floats from 0 to 1"
+            raise UsageError(f"{problem}: got {values.dtype} from {low:g} to {high:g}; scale them")
         values = values.float()
     if labels is not None and (labels.is_floating_point() or labels.shape != values.shape[:1]):
         raise UsageError(
@@ -119,9 +118,7 @@ def from_model_range(values: Tensor) -> Tensor:
     return values
 
 
-def quantise(
-    images: Float[Tensor, "sample channel height width"],
-) -> UInt8[Tensor, "sample channel height width"]:
+def quantise(images: Float[Tensor, "sample channel height width"]) -> UInt8[Tensor, "sample channel height width"]:
     """Images in model range as uint8: checked to be finite, clipped to [0, 1], rounded to the nearest level."""
     check_finite_values(images)
     return images.clamp(0.0, 1.0).mul_(255.0).round_().to(torch.uint8)

@@ -72,10 +72,8 @@ def recipe_by_side(key: str, size: str, model: str, shape: Sequence[int]) -> Any
     bounds, side = _read("recipe", "images")["by_side"], max(shape[1:])
     data = next(name for name, most in bounds.items() if most is None or side <= most)
     if model not in recipes(data).get(size, {}):
-        raise UsageError(
-            f"size={size} has no recipe for model={model} and images of {side} pixels: set size=small, or "
-            f"data.image_size={bounds[data] + 1} or more"
-        )
+        problem = f"size={size} has no recipe for model={model} and images of {side} pixels"
+        raise UsageError(f"{problem}: set size=small, or data.image_size={bounds[data] + 1} or more")
     return (_without_recipe(model) | whole_recipe(recipes(data)[size][model]))[key]
 
 

@@ -94,7 +94,7 @@ def one_line(error: Exception) -> str:
             text = f"cannot use {file}: {error.strerror}; hydra.run.dir names the output folder"
         case _, OmegaConfBaseException() as cause if cause.parent_node is not None:
             text = describe_key(cause)
-        case TypeError(), _:  # a number in a list of a group's choices
+        case _ if isinstance(error, TypeError) or "group override must be" in str(error):  # a number as a choice
             advice = "a group, such as model, takes one name, and lever and cause take a list of names"
             text = f"an override cannot be read ({error}): {advice}"
         case _:

@@ -181,10 +181,8 @@ class Journal:
         )
         is_begun = bool(self.records) or self.store.unfinished_path.exists()
         if is_begun and made_by != goes_on_with:
-            logger.warning(
-                "%s was made by %s and goes on with %s: numbers may differ from those of one code",
-                self.store.path, made_by, goes_on_with,
-            )  # fmt: skip
+            text = "%s was made by %s and goes on with %s: numbers may differ from those of one code"
+            logger.warning(text, self.store.path, made_by, goes_on_with)
         if is_begun and ("begun_by" in stored or made_by != goes_on_with):
             here["begun_by"] = stored.get("begun_by", made_by)
         self.store.write_json(VERSIONS, here)

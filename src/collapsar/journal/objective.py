@@ -47,10 +47,8 @@ def check_objective(objective: Any, evaluation: Any = None) -> None:
     for key in objective if isinstance(objective, list) and objective else [objective]:
         place, _, name = key.partition("/") if isinstance(key, str) else ("", "", "")
         if place not in PLACES or not name:
-            raise UsageError(
-                "objective must be null, final/KEY for a metric of the last generation, profile/KEY for a number of "
-                f"the profile, or a list of these: got {key!r}"
-            )
+            allowed = "null, final/KEY for a metric of the last generation, profile/KEY for a number of the profile"
+            raise UsageError(f"objective must be {allowed}, or a list of these: got {key!r}")
     settings = evaluation if isinstance(evaluation, dict) else {}
     groups, spaces, table = (settings.get(key) for key in ("metrics", "spaces", "table"))
     if isinstance(groups, list) and isinstance(spaces, dict):

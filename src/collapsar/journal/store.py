@@ -191,10 +191,8 @@ class RunFolder:
             with path.open("rb") as file, np.load(file) as arrays:
                 found = {name: torch.from_numpy(arrays[name]) for name in names if name in arrays or name == "samples"}
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile) as error:
-            raise UsageError(
-                f"cannot continue: the samples of generation {generation} are missing or damaged in {path}; "
-                "restore the file, or start again in another folder"
-            ) from error
+            problem = f"cannot continue: the samples of generation {generation} are missing or damaged in {path}"
+            raise UsageError(f"{problem}; restore the file, or start again in another folder") from error
         self._whole.add(generation)
         return found
 
@@ -203,16 +201,14 @@ class RunFolder:
             return
         version = str(self.read_json("versions.json").get("collapsar"))
         if version.startswith(EARLIER) and (self.path / RECORDS).exists():
-            raise UsageError(
-                f"{self.path} was made by an earlier version of collapsar: choose another folder with hydra.run.dir"
-            )
+            problem = f"{self.path} was made by an earlier version of collapsar"
+            raise UsageError(f"{problem}: choose another folder with hydra.run.dir")
         before, now = binding_settings(read_config(self.path / CONFIG)), binding_settings(config)
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
-                raise UsageError(
-                    f"{self.path} was made with other settings: {key} was {before.get(key)!r} and is now "
-                    f"{now.get(key)!r}; set it back, or choose another folder with hydra.run.dir"
-                )
+                change = f"{key} was {before.get(key)!r} and is now {now.get(key)!r}"
+                advice = "set it back, or choose another folder with hydra.run.dir"
+                raise UsageError(f"{self.path} was made with other settings: {change}; {advice}")
 
 
 @contextmanager
@@ -227,19 +223,15 @@ def held(folder: Path, *, waits: bool) -> Iterator[None]:
             noted = json.loads((folder / HOLDER).read_text())
             holder = f"process {int(noted['process'])} on {noted['host']}"
         if not waits:
-            raise UsageError(
-                f"{holder} is working in {folder}: set wait_for_lock=true to wait for it, or choose another folder "
-                "with hydra.run.dir"
-            ) from error
+            advice = "set wait_for_lock=true to wait for it, or choose another folder with hydra.run.dir"
+            raise UsageError(f"{holder} is working in {folder}: {advice}") from error
         logger.info("waiting for %s, which is working in %s", holder, folder)
         lock.acquire()
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in WITHOUT_LOCKS:
             raise
-        raise UsageError(
-            f"{folder} cannot be locked ({error}): its file system has no locks; choose a folder on another one with "
-            "hydra.run.dir"
-        ) from error
+        problem = f"{folder} cannot be locked ({error}): its file system has no locks"
+        raise UsageError(f"{problem}; choose a folder on another one with hydra.run.dir") from error
     try:
         (folder / HOLDER).write_text(json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
         yield
@@ -255,17 +247,14 @@ def cut_damaged_lines(path: Path) -> None:
     lines = [line.decode("utf-8", "replace") for line in whole]
     first = next((number for number, line in enumerate(lines) if not is_record(line)), len(lines))
     if unverified := sum(line_is_whole(line) is None for line in lines[:first]):
-        logger.info(
-            "%s: %s without a checksum, as in earlier versions, taken as they are", path, counted(unverified, "line")
-        )
+        text = "%s: %s without a checksum, as in earlier versions, taken as they are"
+        logger.info(text, path, counted(unverified, "line"))
     start = sum(len(line) + 1 for line in whole[:first])
     if first < len(lines):
         kept = path.with_name(f"damaged_{path.name}")
         append_flushed(kept, content[start : len(content) - len(torn)])
-        logger.warning(
-            "%s, line %d is damaged: generation %d and those after it are made again; what stood there is kept in %s",
-            path, first + 1, first, kept.name,
-        )  # fmt: skip
+        text = "%s, line %d is damaged: generation %d and those after it are made again; what stood there is kept in %s"
+        logger.warning(text, path, first + 1, first, kept.name)
     if start < len(content):
         write_atomically(path, content[:start])
 

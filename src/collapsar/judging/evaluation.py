@@ -78,10 +78,8 @@ class Evaluation:
         chosen = {"metrics": self.metrics, "batch_metrics": self.batch_metrics}
         for name, groups in (chosen | ({"table.metrics": self.table.metrics} if self.table else {})).items():
             if unknown := [group for group in groups if group not in known]:
-                raise UsageError(
-                    f"{name} must be among {', '.join(known)}: got {', '.join(unknown)}; measures of tables come with "
-                    "table_metrics@evaluation.table=default"
-                )
+                problem = f"{name} must be among {', '.join(known)}: got {', '.join(unknown)}"
+                raise UsageError(f"{problem}; measures of tables come with table_metrics@evaluation.table=default")
 
     def sample_size(self, num_real: int) -> int:
         """How many real samples to compare with as many synthetic ones, if `num_real` are held out."""
@@ -204,11 +202,9 @@ class Evaluation:
         """Log a warning if the samples are few for the dimensions of a space."""
         widest = max(each.space.feature_dim for each in evaluator.references.values())
         if evaluator.num_synthetic < min(self.compared(len(real.test)), ENOUGH_SAMPLES * widest):
-            logger.warning(
-                "%d samples are few for %d feature dimensions: set evaluation.num_samples to %d or more; if fewer are "
-                "held out, read fid_debiased, and fid beside fid_floor",
-                evaluator.num_synthetic, widest, ENOUGH_SAMPLES * widest,
-            )  # fmt: skip
+            text = "%d samples are few for %d feature dimensions: set evaluation.num_samples to %d or more"
+            text += "; if fewer are held out, read fid_debiased, and fid beside fid_floor"
+            logger.warning(text, evaluator.num_synthetic, widest, ENOUGH_SAMPLES * widest)
 
     def _suitable(self, sample_shape: Sequence[int]) -> dict[str, FeatureSpace]:
         """The spaces for vectors if the samples are vectors, else those for images; the stick's comes first."""

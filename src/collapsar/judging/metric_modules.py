@@ -40,10 +40,8 @@ class SpaceFeatures(nn.Module):
         if self.space.device != self.place.device:
             self.space = replace(self.space, device=self.place.device)
         if self.space.sample_shape not in (None, tuple(samples.shape[1:])):
-            raise UsageError(
-                f"the {self.space.name} space takes samples {list(self.space.sample_shape or ())}: "
-                f"got {list(samples.shape[1:])}"
-            )
+            problem = f"the {self.space.name} space takes samples {list(self.space.sample_shape or ())}"
+            raise UsageError(f"{problem}: got {list(samples.shape[1:])}")
         return self.space.extract(as_bytes(samples) if samples.ndim == 4 else samples)
 
 
@@ -92,10 +90,8 @@ def make_extractor(feature: FittedSpace | nn.Module | str | int | None) -> nn.Mo
             return SpaceFeatures(stick_features(feature, device=torch.device("cpu")))
         case int() if not isinstance(feature, bool):
             return InceptionFeatures(feature)
-    raise UsageError(
-        "feature must be a fitted space, a module, the name of a measuring stick, 64, 192, 768 or 2048 for Inception, "
-        f"or None for features: got {feature!r}"
-    )
+    allowed = "a fitted space, a module, the name of a measuring stick, 64, 192, 768 or 2048 for Inception"
+    raise UsageError(f"feature must be {allowed}, or None for features: got {feature!r}")
 
 
 class GivenFeatures(nn.Module):

@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from collapsar.config import composition
 from collapsar.config.choices import check_levers, composed_levers
 from collapsar.config.command_line import as_typed, parse, readable_by_hydra
-from collapsar.config.constructors import instantiated
+from collapsar.config.constructors import check_arguments, instantiated
 from collapsar.config.experiment import Experiment
 from collapsar.foundations.errors import UsageError
 from collapsar.foundations.recipes import flattened
@@ -60,7 +60,7 @@ def _typed(value: Any, *, may_sweep: bool = False) -> str:
     if isinstance(value, Mapping):
         return f"{{{','.join(f'{key}:{_typed(inner)}' for key, inner in value.items())}}}"
     if not isinstance(value, str | Path):
-        return repr(value.item() if hasattr(value, "item") else value)  # numpy's numbers and torch's
+        return repr(value.tolist() if hasattr(value, "tolist") else value)  # numpy's numbers and torch's
     text = str(value)
     try:
         is_plain = (parsed := parse(f"key={text}")).value() == text or (may_sweep and parsed.is_sweep_override())
@@ -178,6 +178,7 @@ def run(overrides: Sequence[str] = (), *, is_multirun: bool = False, **settings:
         UsageError: the command would end with exit code 2, or no chain has a record.
         KeyboardInterrupt: Ctrl-C; the same call continues.
     """
+    check_arguments(run, {"overrides": overrides, "is_multirun": is_multirun})
     options = ["-m"] if is_multirun else []
     typed = [*options, *overrides, *as_overrides(settings, may_sweep=is_multirun)]
     conf = composition.register()

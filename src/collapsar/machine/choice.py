@@ -46,10 +46,9 @@ def restore_machine(stored: Machine, *, here: Machine, absent: Mapping[str, bool
     """
     missing = [kind for kind in dict.fromkeys((stored.device, stored.evaluated_on)) if absent[kind]]
     if missing and not may_move:
-        raise UsageError(
-            f"this chain was begun on {missing[0]}, and there is none here: continue it on a machine that has one, "
-            f"or set continue_on_another_device=true to go on with {here.device}"
-        )
+        advice = f"or set continue_on_another_device=true to go on with {here.device}"
+        problem = f"this chain was begun on {missing[0]}, and there is none here"
+        raise UsageError(f"{problem}: continue it on a machine that has one, {advice}")
     if absent[stored.evaluated_on]:
         stored = replace(stored, evaluated_on=here.evaluated_on)
     if absent[stored.device]:

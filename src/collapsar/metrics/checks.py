@@ -15,10 +15,8 @@ def check_features(features: Features, *, name: str, min_samples: int = 2) -> No
     is_tensor = isinstance(features, Tensor)
     if not is_tensor or features.ndim != 2 or features.shape[1] < 1 or features.dtype not in (float32, float64):
         found = f"{features.dtype} {list(features.shape)}" if is_tensor else type(features).__name__
-        raise UsageError(
-            f"{name} features must be a tensor [num_samples, feature_dim], of at least one dimension, in float32 or "
-            f"float64: got {found}"
-        )
+        allowed = "a tensor [num_samples, feature_dim], of at least one dimension, in float32 or float64"
+        raise UsageError(f"{name} features must be {allowed}: got {found}")
     if len(features) < min_samples:
         raise UsageError(f"{name} features must hold at least {min_samples} samples: got {len(features)}")
     # A finite sum means that all values are finite: one pass and no boolean copy. Finite values may overflow the sum.
@@ -32,9 +30,8 @@ def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> 
     for name, features in (("real", real), ("synthetic", synthetic)):
         check_features(features, name=name, min_samples=min_samples)
     if real.shape[1] != synthetic.shape[1]:
-        raise UsageError(
-            f"real and synthetic features must have the same dimension: got {real.shape[1]} and {synthetic.shape[1]}"
-        )
+        problem = "real and synthetic features must have the same dimension"
+        raise UsageError(f"{problem}: got {real.shape[1]} and {synthetic.shape[1]}")
     if real.device != synthetic.device:
         raise UsageError(f"real and synthetic features must be on one device: got {real.device} and {synthetic.device}")
 
@@ -42,9 +39,8 @@ def check_pair(*, real: Features, synthetic: Features, min_samples: int = 2) -> 
 def check_labels(labels: Labels, *, name: str, num_classes: int, num_samples: int | None = None) -> None:
     """Raise UsageError unless labels are integers in [0, num_classes), one for each of `num_samples` if given."""
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.numel() == 0:
-        raise UsageError(
-            f"{name} labels must be a non-empty vector of integers: got {labels.dtype} {list(labels.shape)}"
-        )
+        problem = f"{name} labels must be a non-empty vector of integers"
+        raise UsageError(f"{problem}: got {labels.dtype} {list(labels.shape)}")
     if num_samples is not None and len(labels) != num_samples:
         raise UsageError(f"{name} labels must be one for each sample: got {len(labels)} for {num_samples}")
     lowest, highest = int(labels.min()), int(labels.max())

@@ -42,10 +42,8 @@ class Condition(nn.Module):
         is_known = labels != UNLABELLED
         known = labels[is_known]
         if not len(known):
-            raise UsageError(
-                f"model.num_classes={self.num_classes} needs a pool with labels, and none is known: "
-                "set model.num_classes=null"
-            )
+            problem = f"model.num_classes={self.num_classes} needs a pool with labels, and none is known"
+            raise UsageError(f"{problem}: set model.num_classes=null")
         if int(known.max()) >= self.num_classes:
             raise UsageError(f"labels must be below model.num_classes={self.num_classes}: got {int(known.max())}")
         counts = known.bincount(weights=None if weights is None else weights[is_known], minlength=self.num_classes)
@@ -181,10 +179,9 @@ class LatentModel(GenerativeModel, LightningModule, ABC):
 
     def check_bias(self, bias: Bias) -> None:
         if bias.likelihood_spread != 1 and not self.has_likelihood:
-            raise UsageError(
-                f"bias=tempered_likelihood does nothing to model={self.name}, which draws from no likelihood: choose "
-                "bias=scaled_latents or truncated_latents, or for a VAE set model.sample_from=likelihood"
-            )
+            problem = f"bias=tempered_likelihood does nothing to model={self.name}, which draws from no likelihood"
+            advice = "choose bias=scaled_latents or truncated_latents, or for a VAE set model.sample_from=likelihood"
+            raise UsageError(f"{problem}: {advice}")
 
     def classes_of(self, batch: Samples) -> Labels | None:
         """The classes of a batch as networks take them (`conditioning.given`); None for an unconditional model."""

@@ -40,10 +40,9 @@ class GenerativeModel(nn.Module, ABC):
     def check_plan(self, plan: Plan) -> None:
         """Raise UsageError, with what to do instead, if a lever would do nothing to this model."""
         if lever := next(iter(plan.settings()), None):
-            raise UsageError(
-                f"training.{lever} acts on models that are trained in steps, and {self.name} is fitted by a formula: "
-                "leave it out, or choose model=vae, gan or flow, for a table table_vae or table_gan"
-            )
+            advice = "leave it out, or choose model=vae, gan or flow, for a table table_vae or table_gan"
+            problem = f"acts on models that are trained in steps, and {self.name} is fitted by a formula"
+            raise UsageError(f"training.{lever} {problem}: {advice}")
 
     def check_pool_size(self, pool_size: int) -> None:
         """Raise UsageError if the pool is too small for the model."""

@@ -108,10 +108,8 @@ def num_groups(num_channels: int) -> int:
     """Number of groups of 8 channels, or of 4 or 2 if 8 does not divide them."""
     channels_per_group = gcd(num_channels, CHANNELS_PER_GROUP)
     if channels_per_group == 1:
-        raise UsageError(
-            f"model.norm=group needs an even number of channels in each layer: got {num_channels}; "
-            "change the width, or set model.norm=layer"
-        )
+        problem = "model.norm=group needs an even number of channels in each layer"
+        raise UsageError(f"{problem}: got {num_channels}; change the width, or set model.norm=layer")
     return num_channels // channels_per_group
 
 
@@ -134,10 +132,9 @@ SMALLEST_SIDE = 4
 def check_image_shape(sample_shape: Sequence[int]) -> tuple[int, int, int]:
     """The shape as (channels, height, width); UsageError if the stacks cannot be sized from it."""
     if len(sample_shape) != 3 or sample_shape[0] < 1 or not all(num_halvings(side) for side in sample_shape[1:]):
-        raise UsageError(
-            f"sample_shape must be [channels, height, width] with even sides above {SMALLEST_SIDE} pixels: "
-            f"got {list(sample_shape)}; model=table_vae, table_gan and flow, and analytic models, take vectors"
-        )
+        problem = f"sample_shape must be [channels, height, width] with even sides above {SMALLEST_SIDE} pixels"
+        given = f"got {list(sample_shape)}; model=table_vae, table_gan and flow, and analytic models, take vectors"
+        raise UsageError(f"{problem}: {given}")
     channels, height, width = sample_shape
     return channels, height, width
 

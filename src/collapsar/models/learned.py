@@ -74,15 +74,14 @@ class LearnedModel(LatentModel, ABC):
 
     def check_plan(self, plan: Plan) -> None:
         for key in sorted(MODEL_SPECIFIC_KEYS & plan.settings().keys() - self.plan_keys):
-            raise UsageError(
-                f"training.{key} does nothing to model {self.name} of samples of shape {list(self.sample_shape)}: "
-                f"set training.{key}=null (leave out its lever), or choose a model that heeds it"
-            )
+            problem = f"training.{key} does nothing to model {self.name} of samples of shape {list(self.sample_shape)}"
+            advice = f"set training.{key}=null (leave out its lever), or choose a model that heeds it"
+            raise UsageError(f"{problem}: {advice}")
         if plan.compiled and not self.may_be_compiled:
-            raise UsageError(
-                "training.compiled=true does not go with model.loss=wgan_gp, whose penalty is differentiated twice: "
-                "set training.compiled=null"
+            problem = (
+                "training.compiled=true does not go with model.loss=wgan_gp, whose penalty is differentiated twice"
             )
+            raise UsageError(f"{problem}: set training.compiled=null")
 
     def configure_callbacks(self) -> list[Callback]:
         has_one = any(isinstance(each, OwnFit) for each in self.trainer.callbacks)  # type: ignore[attr-defined]

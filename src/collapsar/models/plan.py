@@ -119,10 +119,8 @@ class Plan:
         if self.cuda_graphs and (lever := self.ungraphed):
             raise UsageError(f"training.cuda_graphs=true does not go with training.{lever}: set one of them to null")
         if self.compiled and (self.cuda_graphs is False or self.ungraphed is not None):
-            raise UsageError(
-                "training.compiled=true needs steps that are CUDA graphs: set it to null, or "
-                f"training.{self.ungraphed or 'cuda_graphs'}"
-            )
+            problem = "training.compiled=true needs steps that are CUDA graphs"
+            raise UsageError(f"{problem}: set it to null, or training.{self.ungraphed or 'cuda_graphs'}")
 
     def settings(self) -> dict[str, object]:
         """The keys that are set, with their values."""

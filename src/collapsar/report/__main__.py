@@ -2,22 +2,17 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
-from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, exit_code_of
 
 WIDE = 140  # characters of a table in a file: no cell is cut
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command: 0 if all was written, 2 with one line on stderr if the input cannot be used."""
-    options = _parser().parse_args(argv)
-    try:
-        _report(options)
-    except (UsageError, OSError) as error:
-        sys.stderr.write(f"collapsar-report: {printable(str(error))}\n")
-        return 2
-    return 0
+    return exit_code_of(partial(_report, _parser().parse_args(argv)), name="collapsar-report")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -26,6 +21,8 @@ def _report(options: argparse.Namespace) -> None:
     from collapsar.report.page import write_page
     from collapsar.study.study import read_study
 
+    if len({file.stem for file in options.imported}) < len(options.imported):
+        raise UsageError("--import needs files of different names: each gives its name to a folder of chains")
     for file in options.imported:
         exports.import_csv(file, options.folders[0])
     study = read_study(options.folders)

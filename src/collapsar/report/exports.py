@@ -20,6 +20,7 @@ from collapsar.foundations.errors import UsageError
 from collapsar.foundations.files import write_atomically
 from collapsar.foundations.record import GenerationRecord
 from collapsar.foundations.settings import digest
+from collapsar.judging.metric_keys import bounds_of
 from collapsar.report.templating import template
 from collapsar.study.arms import Arm
 from collapsar.study.study import Study
@@ -94,16 +95,17 @@ def write_dataset(study: Study, folder: Path) -> list[Path]:
     return [table, description]
 
 
-def read_dataset(folder: Path) -> pd.DataFrame:
+def read_dataset(folder: str | Path) -> pd.DataFrame:
     """The table of a data set; UsageError if there is none, or its description says another checksum."""
     try:
-        content = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        stored = (folder / TABLE).read_bytes()
-    except (OSError, ValueError) as error:
+        table = Path(folder, TABLE)
+        stated = json.loads(Path(folder, DESCRIPTION).read_text(encoding="utf-8"))["distribution"][0]["sha256"]
+        stored = table.read_bytes()
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise UsageError(f"{folder} is no data set: it must hold {TABLE} and {DESCRIPTION}") from error
-    if sha256(stored).hexdigest() != content["distribution"][0]["sha256"]:
-        raise UsageError(f"{folder / TABLE} is damaged: its checksum is not that of {DESCRIPTION}")
-    return pd.read_parquet(folder / TABLE)
+    if sha256(stored).hexdigest() != stated:
+        raise UsageError(f"{table} is damaged: its checksum is not that of {DESCRIPTION}")
+    return pd.read_parquet(table)
 
 
 def import_csv(file: Path, folder: Path) -> None:
@@ -129,16 +131,32 @@ def import_csv(file: Path, folder: Path) -> None:
 
 def _checked_rows(file: Path) -> pd.DataFrame:
     try:
-        rows = pd.read_csv(file)
+        rows = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} cannot be read as CSV: {error}") from error
+    needs = f"it needs {', '.join(NEEDED)}, separated by commas"
     if missing := [name for name in NEEDED if name not in rows]:
-        raise UsageError(f"{file} lacks the columns {', '.join(missing)}: it needs {', '.join(NEEDED)}")
-    for name in ("generation", "seed"):
-        if not pd.api.types.is_integer_dtype(rows[name]) or (rows[name] < 0).any():
-            raise UsageError(f"{file}: {name} must be whole numbers from 0 on")
-    if not pd.api.types.is_numeric_dtype(rows["value"]) or not np.isfinite(rows["value"]).all():
-        raise UsageError(f"{file}: value must be finite numbers")
+        raise UsageError(f"{file} lacks the columns {', '.join(missing)}: {needs}")
+    if others := [name for name in rows if name not in NEEDED]:
+        raise UsageError(f"{file} has the columns {', '.join(others)}, which have no place: {needs}")
+    numbers = {name: pd.to_numeric(rows[name], errors="coerce") for name in ("generation", "seed", "value")}
+    whole = {name: (own >= 0) & (own % 1 == 0) & (own < 2**63) for name, own in numbers.items() if name != "value"}
+    right = whole | {"value": numbers["value"].abs() < np.inf} | {name: rows[name] != "" for name in ("arm", "metric")}
+    words = dict.fromkeys(whole, "whole numbers from 0 on") | {"value": "finite numbers"}
+    for name, fits in right.items():
+        if not fits.all() or rows.empty:
+            got = repr(rows[name][~fits].iloc[0]) if len(rows) else "no rows"
+            raise UsageError(f"{file}: {name} must be {words.get(name, 'a text')}: got {got}")
+    rows = rows.assign(**numbers).astype(dict.fromkeys(whole, "int64"))
+    for metric, own in rows.groupby("metric")["value"]:
+        low, high = bounds_of(str(metric))
+        if len(outside := own[(own < low) | (own > high)]):
+            raise UsageError(f"{file}: {metric} lies between {low:g} and {high:g}: got {outside.iloc[0]:g}")
+    for (arm, seed), own in rows.groupby(["arm", "seed"])["generation"]:
+        if (found := sorted(own.unique())) != [*range(len(found))]:
+            got = ", ".join(map(str, found[:5]))
+            what = f"generations of {arm}, seed {seed}, must be 0 (trained on real data), 1, 2 and so on"
+            raise UsageError(f"{file}: {what}: got {got}")
     twice = rows[rows.duplicated(["generation", "seed", "arm", "metric"])]
     if len(twice):
         where = "{metric} of {arm}, seed {seed}, generation {generation}".format(**twice.iloc[0])

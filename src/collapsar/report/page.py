@@ -24,7 +24,7 @@ def write_page(study: Study, output: Path, *, notice: str = "") -> Path:
     """Write the page over a study, replacing an older page in one step; `notice` says how far a running study is."""
     page = render(study, notice=notice)
     output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}.{os.getpid()}.part")
+    unfinished = output.parent / f".{output.name}.{os.getpid()}.part"
     try:
         unfinished.write_text(page, encoding="utf-8")
         unfinished.replace(output)

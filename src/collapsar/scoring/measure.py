@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from collapsar.config.constructors import check_arguments
 from collapsar.data.sources.pictures import natural
 from collapsar.foundations.errors import UsageError, printable
 from collapsar.judging.comparison import Comparison
@@ -63,6 +64,7 @@ def score(
         settings: Overrides such as `evaluation.num_neighbours=3` or, for a table, `data.target=income`.
         progress: Whether to show a bar if it takes long; None shows one on a terminal.
     """
+    check_arguments(score, locals())
     if resize is not None and resize < 1:
         raise UsageError(f"resize must be at least 1: got {resize}")
     options = Options(
@@ -187,10 +189,8 @@ def of_records(stored: Sequence[StoredGeneration]) -> Iterator[ScoredSet]:
         for each in (first, *others):
             samples, num_evaluated = each.samples(), each.record.num_evaluated
             if len(samples) < num_evaluated:
-                logger.warning(
-                    "%s: its record measured %d samples and its file holds %d, so values differ from the record",
-                    each.name, num_evaluated, len(samples),
-                )  # fmt: skip
+                text = "%s: its record measured %d samples and its file holds %d, so values differ from the record"
+                logger.warning(text, each.name, num_evaluated, len(samples))
             num_training = yardstick.evaluator.num_training
             pool = each.trained_on(clean, num_samples=num_training) if num_training else None
             seed, number = each.record.seed, each.record.generation

@@ -106,6 +106,8 @@ def evaluation_of(data: str, options: Options) -> tuple[DictConfig, Evaluation]:
             overrides.append(f"+space@evaluation.spaces.{space}={space}")
     config = compose_settings([*overrides, *options.settings], is_chain=False)
     own = made("evaluation", config.evaluation)
+    if own.first_encoder:
+        raise UsageError("evaluation.first_encoder=true needs the VAE of a chain: set it to false")
     every = {name: space for name, space in {**own.spaces, **given}.items() if space is not None}
     chosen = {name: every[name] for name in ((PRIMARY_SPACE, *names) if names else every) if name in every}
     if stick == "" or (names and stick is None):
@@ -199,7 +201,6 @@ def known_path(target: str) -> str:
     known = {path.rpartition(".")[2]: path for path in paths}
     name = target.rpartition(".")[2]
     if not target.startswith("collapsar.") or name not in known:
-        raise UsageError(
-            f"the chain uses {target}, which does not come with this package: give REAL as a folder or a file"
-        )
+        problem = f"the chain uses {target}, which does not come with this package"
+        raise UsageError(f"{problem}: give REAL as a folder or a file")
     return known[name]

@@ -67,7 +67,7 @@ def read_samples(given: Any, *, name: str, side: int | None = None) -> Given:
         if not found:
             raise UsageError(f"{what} holds no images: give {KNOWN}, or a run folder")
         if num_others:
-            logger.info("%s: %s left alone", what, counted(num_others, "file that is no image"))
+            logger.info("%s: %s left alone", what, counted(num_others, "other file"))
         return _from_images(found, name=name, side=side)
     if not path.is_file():
         raise UsageError(f"there is no {what}: give {KNOWN}")
@@ -83,7 +83,8 @@ def _from_arrays(values: Any, labels: Any, *, name: str, side: int | None) -> Gi
     try:
         tensor, given_labels = (None if each is None else _as_tensor(each) for each in (values, labels))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{what} must be numbers in an array or a tensor: got {type(values).__name__}") from error
+        got = getattr(values, "dtype", type(values).__name__)
+        raise UsageError(f"{what} must be numbers in an array or a tensor, not sparse: got {got}") from error
     if tensor is None or not tensor.ndim or not len(tensor):
         raise UsageError(f"{what} holds no samples: give {KNOWN}")
     if tensor.ndim == 2:
@@ -99,19 +100,20 @@ def _from_arrays(values: Any, labels: Any, *, name: str, side: int | None) -> Gi
 
 def _as_tensor(values: Any) -> Tensor:
     if isinstance(values, Tensor):
+        if values.layout != torch.strided or values.is_quantized:
+            raise TypeError(values.layout)
         return values.detach().cpu()
     return torch.from_numpy(np.require(values, requirements=["W"]))
 
 
 def _as_labels(labels: Tensor, samples: Tensor, *, what: str) -> Tensor:
     if labels.shape != samples.shape[:1] or labels.is_floating_point() or labels.is_complex():
-        raise UsageError(
-            f"labels of {what} must be {len(samples)} whole numbers, one a sample: got {labels.dtype} "
-            f"{list(labels.shape)}"
-        )
+        problem = f"labels of {what} must be {len(samples)} whole numbers, one a sample"
+        raise UsageError(f"{problem}: got {labels.dtype} {list(labels.shape)}")
+    labels = labels.to(torch.int64)  # the larger half of uint64 becomes negative
     if int(labels.min()) < UNLABELLED:
         raise UsageError(f"labels of {what} must be 0 or above ({UNLABELLED}: unknown): got {int(labels.min())}")
-    return labels.to(torch.int64)
+    return labels
 
 
 def _from_images(found: Sequence[Named], *, name: str, side: int | None) -> Given:
@@ -137,10 +139,8 @@ def alike(given: Given, *, shape: tuple[int, ...], to_name: str) -> Given:
         raise UsageError(f"{what} has {own[0]} dimensions and {to_name} {shape[0]}: they must be equal")
     if own[1:] != shape[1:]:
         side = shape[1] if shape[1] == shape[2] else "N"
-        raise UsageError(
-            f"{what} holds images of {own[2]}x{own[1]} pixels and {to_name} of {shape[2]}x{shape[1]}: add --resize "
-            f"{side} (resize={side})"
-        )
+        problem = f"{what} holds images of {own[2]}x{own[1]} pixels and {to_name} of {shape[2]}x{shape[1]}"
+        raise UsageError(f"{problem}: add --resize {side} (resize={side})")
     if shape[0] == 1 and not bool((values == values[:, :1]).all()):
         raise UsageError(f"{what} holds colour images and {to_name} grey ones: convert one of the two")
     how = "grey images, read as colour" if shape[0] == 3 else "colour images whose channels are equal, read as grey"

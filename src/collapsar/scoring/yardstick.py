@@ -200,21 +200,20 @@ def _evaluation_of_own(own: Given, *, name: str, options: Options) -> Evaluation
     if stick is not None:
         check_stick(stick, shape=own.samples.shape)
     if stick == "train" and own.num_classes < 2:
-        raise UsageError(
-            f"--stick train needs {name} with labels, such as a subfolder for each class: leave --stick out, "
-            "or choose --space self_supervised"
-        )
-    if stick in (None, "train"):  # any data set will do: only the settings of its evaluation count
+        problem = f"--stick train needs {name} with labels, such as a subfolder for each class"
+        raise UsageError(f"{problem}: leave --stick out, or choose --space self_supervised")
+    if stick in (None, "train"):
+        if unused := [each for each in options.settings if each.lstrip("+~").startswith("data.")]:
+            raise UsageError(f"{printable(unused[0])} has no effect, as {name} is no data set of ours: leave it out")
+        # any data set will do: only the settings of its evaluation count
         return evaluation_of("digits", replace(options, stick=stick or ""))[1]
     config, evaluation = evaluation_of(stick, options)
     own_stick = evaluation.spaces[PRIMARY_SPACE]
     assert own_stick is not None, "`evaluation_of` leaves out spaces that are switched off"
     space = StickOfItsData(stick=own_stick, source=made("data", config.data))
     if own.num_classes not in (0, space.source.num_classes):
-        raise UsageError(
-            f"the {stick} stick has {space.source.num_classes} classes, and {name} {own.num_classes}: add "
-            "--unlabelled, or choose --stick train"
-        )
+        problem = f"the {stick} stick has {space.source.num_classes} classes, and {name} {own.num_classes}"
+        raise UsageError(f"{problem}: add --unlabelled, or choose --stick train")
     return replace(evaluation, spaces={**evaluation.spaces, PRIMARY_SPACE: space})
 
 

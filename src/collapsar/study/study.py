@@ -190,4 +190,8 @@ class Study:
 
 def read_study(folders: str | Path | Sequence[str | Path]) -> Study:
     """The study of all chains at and below a folder, or several; UsageError without a run, or for a damaged record."""
-    return Study(read_chains([Path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]))
+    try:
+        paths = [Path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]
+    except TypeError as error:
+        raise UsageError(f"folders must be a path, or a list of paths: got {folders!r}") from error
+    return Study(read_chains(paths))

@@ -151,10 +151,9 @@ def configured_loggers(configured: Any) -> list[Logger]:
         if not isinstance(logger, Logger):
             raise UsageError(f"trainer.logger must be false, true or a logger: got {configured!r}")
         if type(logger).__module__.startswith("lightning.") and not isinstance(logger, FILE_LOGGERS):
-            raise UsageError(
-                f"trainer.logger takes {' and '.join(each.__name__ for each in FILE_LOGGERS)} of Lightning's loggers: "
-                f"got {type(logger).__name__}; for Weights & Biases set tracking=wandb"
-            )
+            known, given = " and ".join(each.__name__ for each in FILE_LOGGERS), type(logger).__name__
+            problem = f"trainer.logger takes {known} of Lightning's loggers: got {given}"
+            raise UsageError(f"{problem}; for Weights & Biases set tracking=wandb")
     return loggers
 
 

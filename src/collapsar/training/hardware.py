@@ -64,10 +64,9 @@ def choose_graphs(plan: Plan, *, device: str, precision: str | None) -> bool | N
     """Whether steps run as CUDA graphs: if they can, unless the plan forbids it; None without CUDA."""
     can = device == "cuda" and precision not in (None, SCALED_PRECISION)
     if plan.cuda_graphs and not can:
-        raise UsageError(
-            f"training.cuda_graphs=true needs a CUDA device and a precision other than {SCALED_PRECISION}, whose scale "
-            f"is read in every step: got {device} and {precision}; set training.cuda_graphs=null"
-        )
+        needed = f"a CUDA device and a precision other than {SCALED_PRECISION}, whose scale is read in every step"
+        given = f"got {device} and {precision}; set training.cuda_graphs=null"
+        raise UsageError(f"training.cuda_graphs=true needs {needed}: {given}")
     if device != "cuda":
         return None
     return can and plan.cuda_graphs is not False and plan.ungraphed is None
@@ -77,10 +76,9 @@ def choose_compiled(plan: Plan, *, graphs: bool | None, is_long: bool) -> bool |
     """Whether networks are compiled, by default in a long training of CUDA graphs; None without CUDA."""
     wanted = is_long if plan.compiled is None else plan.compiled
     if plan.compiled and not (graphs and has_compiler()):
-        raise UsageError(
-            "training.compiled=true needs steps that are CUDA graphs, as launches cost more than it saves elsewhere; "
-            "and it needs triton and a C compiler (gcc or clang): set training.compiled=null"
-        )
+        problem = "needs steps that are CUDA graphs, as launches cost more than it saves elsewhere"
+        also = "and it needs triton and a C compiler (gcc or clang)"
+        raise UsageError(f"training.compiled=true {problem}; {also}: set training.compiled=null")
     return graphs and wanted and has_compiler()
 
 

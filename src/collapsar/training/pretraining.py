@@ -49,9 +49,8 @@ class Rotation(Pretext):
     def check(self, sample_shape: Sequence[int], *, batch_size: int) -> None:
         _, height, width = sample_shape
         if height != width:
-            raise UsageError(
-                f"images of {height}x{width} pixels cannot be turned: choose lever=[self_supervised_contrastive]"
-            )
+            problem = f"images of {height}x{width} pixels cannot be turned"
+            raise UsageError(f"{problem}: choose lever=[self_supervised_contrastive]")
 
 
 @dataclass(frozen=True, kw_only=True)

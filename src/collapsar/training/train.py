@@ -100,10 +100,8 @@ def check_training(recipe: Recipe, model: GenerativeModel, *, pool_size: int) ->
     learner, size = cast("LearnedModel", model), recipe.batch_size
     check_batch_size(size, pool_size=num_trained_on)
     if recipe.plan.budget is not None and flattened(recipe.trainer).keywords.get("max_steps", -1) < 1:
-        raise UsageError(
-            f"training.budget={recipe.plan.budget} counts trainer.max_steps: set that to at least 1, or the budget "
-            "to null"
-        )
+        problem = f"training.budget={recipe.plan.budget} counts trainer.max_steps"
+        raise UsageError(f"{problem}: set that to at least 1, or the budget to null")
     if size < learner.smallest_batch:
         raise UsageError(f"batch_size must be at least {learner.smallest_batch} with model.norm=batch: got {size}")
     if size % (group_size := learner.group_size):

@@ -131,15 +131,11 @@ def check_trainer(recipe: TrainerRecipe) -> Trainer:
     except (MisconfigurationException, ValueError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise UsageError(f"trainer has a wrong value: {str(error).splitlines()[0]}") from error
     if trainer.num_devices * trainer.num_nodes != 1:
-        raise UsageError(
-            f"trainer.devices must be 1, since a generation is trained on one device: got {trainer.num_devices}; "
-            "run several chains side by side instead"
-        )
+        problem = "trainer.devices must be 1, since a generation is trained on one device"
+        raise UsageError(f"{problem}: got {trainer.num_devices}; run several chains side by side instead")
     if trainer.max_steps == 0 or (trainer.max_steps < 0 and (trainer.max_epochs or 0) < 1):
-        raise UsageError(
-            f"trainer.max_steps must be at least 1, or -1 with trainer.max_epochs at least 1: "
-            f"got {trainer.max_steps} and {trainer.max_epochs}"
-        )
+        problem = "trainer.max_steps must be at least 1, or -1 with trainer.max_epochs at least 1"
+        raise UsageError(f"{problem}: got {trainer.max_steps} and {trainer.max_epochs}")
     if (found := str(trainer.precision)) not in AUTOCAST_DTYPES:
         raise UsageError(f"trainer.precision must be {AUTO} or one of {', '.join(AUTOCAST_DTYPES)}: got {found}")
     return trainer
@@ -164,9 +160,8 @@ def check_arguments(recipe: TrainerRecipe) -> None:
         _check_copies(f"trainer.logger[{index}]", logger)
     for index, plugin in enumerate(configured_list(recipe, "plugins")):
         if isinstance(plugin, AsyncCheckpointIO | LayerSync):
-            raise UsageError(
-                f"trainer.plugins[{index}] cannot be used in a chain: got {type(plugin).__name__}; leave it out"
-            )
+            problem = f"trainer.plugins[{index}] cannot be used in a chain"
+            raise UsageError(f"{problem}: got {type(plugin).__name__}; leave it out")
 
 
 def check_callback(key: str, callback: Any, *, has_logger: bool) -> None:
@@ -205,7 +200,6 @@ def _check_copies(key: str, part: Any) -> None:
             file.seek(0)
             torch.load(file, weights_only=True)
     except Exception as error:
-        raise UsageError(
-            f"{key} ({type(part).__name__}) cannot be copied or stored ({type(error).__name__}): each generation has a "
-            "copy of its own, whose state_dict may hold numbers, text, tensors, lists and dicts"
-        ) from error
+        problem = f"{key} ({type(part).__name__}) cannot be copied or stored ({type(error).__name__})"
+        allowed = "a copy of its own, whose state_dict may hold numbers, text, tensors, lists and dicts"
+        raise UsageError(f"{problem}: each generation has {allowed}") from error

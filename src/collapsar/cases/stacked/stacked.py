@@ -94,10 +94,9 @@ class StackedStickSpace(FeatureSpace):
         grey = load_stick(self.stick, version=self.stick_version).architecture
         num_channels, *sides = sample_shape
         if tuple(sides) != grey.sample_shape[1:] or num_classes != grey.num_classes**num_channels:
-            raise UsageError(
-                f"the {self.stick} stick reads stacks of images {list(grey.sample_shape)}, each of {grey.num_classes} "
-                f"classes: got {list(sample_shape)} of {num_classes}; choose data=stacked_mnist"
-            )
+            images = f"images {list(grey.sample_shape)}, each of {grey.num_classes} classes"
+            problem = f"the {self.stick} stick reads stacks of {images}: got {list(sample_shape)} of {num_classes}"
+            raise UsageError(f"{problem}; choose data=stacked_mnist")
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         """The stick without training. Channels are independent, so accuracies multiply."""

@@ -81,9 +81,8 @@ def read_file(path: str | None, **csv_settings: Any) -> FileRows:
     except FileNotFoundError as error:
         raise UsageError(f"data.path must be a file: there is no {shown_path}") from error
     except ImportError as error:
-        raise UsageError(
-            f"data.path={shown_path} needs pyarrow: run pip install 'collapsar[parquet]', or set data.path to a CSV"
-        ) from error
+        problem = f"data.path={shown_path} needs pyarrow"
+        raise UsageError(f"{problem}: run pip install 'collapsar[parquet]', or set data.path to a CSV") from error
     except (OSError, ValueError) as error:
         reason = printable(str(error).partition("\n")[0])
         raise UsageError(f"data.path={shown_path} cannot be read as {suffix[1:]}: {reason}") from error
@@ -129,10 +128,8 @@ def decoded(content: bytes, encoding: str | None) -> tuple[str, str]:
         text = content.decode(chosen).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        raise UsageError(
-            f"line {line} holds a byte that is not {chosen} (0x{content[error.start]:02x}): set data.encoding, as in "
-            "data.encoding=cp1252"
-        ) from error
+        problem = f"line {line} holds a byte that is not {chosen} (0x{content[error.start]:02x})"
+        raise UsageError(f"{problem}: set data.encoding, as in data.encoding=cp1252") from error
     except (LookupError, ValueError) as error:
         raise UsageError(f"data.encoding must be an encoding that Python knows: got {printable(chosen)}") from error
     if "\0" in text:
@@ -168,9 +165,8 @@ def read_lines(text: str, separator: str) -> tuple[list[str], list[list[str]], l
     try:
         lines = [(reader.line_num, fields) for fields in reader]
     except csv.Error as error:
-        raise UsageError(
-            f"line {reader.line_num}: {error}; a quote is opened and not closed, or text follows it"
-        ) from error
+        problem = f"line {reader.line_num}"
+        raise UsageError(f"{problem}: {error}; a quote is opened and not closed, or text follows it") from error
     records = [(line, fields) for line, fields in lines if not is_blank(fields)]
     if not records:
         raise UsageError("the file is empty")
@@ -193,10 +189,9 @@ def _check_widths(rows: Sequence[tuple[int, list[str]]], *, width: int, separato
         has_row_names = len(unlike) == len(rows) and {num for _, num in unlike} == {width + 1}
         quotes = "a value that holds the separator needs quotes"
         what = "name the first column too if it numbers the rows" if has_row_names else quotes
-        raise UsageError(
-            f"line {line} has {counted(found, 'field')}, separated by {sign_name(separator)}, and the header names "
-            f"{counted(width, 'column')} ({counted(len(unlike), 'line')} of this kind): {what}; or set data.separator"
-        )
+        names = f"the header names {counted(width, 'column')} ({counted(len(unlike), 'line')} of this kind)"
+        problem = f"line {line} has {counted(found, 'field')}, separated by {sign_name(separator)}, and {names}"
+        raise UsageError(f"{problem}: {what}; or set data.separator")
 
 
 def is_blank(fields: Sequence[str]) -> bool:

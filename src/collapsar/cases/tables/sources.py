@@ -90,9 +90,8 @@ class TableSource(FixedSource, ABC):
         kinds = {column.name: column.kind for column in table.columns}
         rows = read_file(str(path), **self.csv_settings).frame
         if lacking := [name for name in kinds if name not in rows]:
-            raise UsageError(
-                f"{file} lacks the columns {listed(lacking, most=6)}: it must have those of the real table"
-            )
+            problem = f"{file} lacks the columns {listed(lacking, most=6)}"
+            raise UsageError(f"{problem}: it must have those of the real table")
         if others := [name for name in rows if name not in kinds]:
             logger.info("%s: columns left out that the real table does not use: %s", file, listed(others, most=6))
         frame, _ = find_numbers(rows[list(kinds)], *self.signs, given=kinds, max_categories=len(rows))
@@ -169,10 +168,8 @@ def folder_of(package: str, *, data: str) -> Path:
     """The folder of an installed package that brings data; the package is not imported."""
     found = find_spec(package)
     if found is None or found.origin is None:
-        raise UsageError(
-            f"data={data} comes with {package}, which is not installed: run pip install 'collapsar[tabular]', or "
-            "choose data=breast_cancer or health_insurance"
-        )
+        advice = "run pip install 'collapsar[tabular]', or choose data=breast_cancer or health_insurance"
+        raise UsageError(f"data={data} comes with {package}, which is not installed: {advice}")
     return Path(found.origin).parent
 
 
@@ -181,18 +178,15 @@ def known_values(column: Column, values: pd.Series, *, cells: pd.Series, file: s
     name, num_missing = f"column {shown(column.name)} of {file}", int(values.isna().sum())
     if num_missing and (not column.may_be_missing or num_missing == len(values)):
         what = "none" if not column.may_be_missing else "not in every row"
-        raise UsageError(
-            f"{name} has {num_missing} missing values, and the real one {what}: fill them or leave these rows out"
-        )
+        problem = f"{name} has {num_missing} missing values, and the real one {what}"
+        raise UsageError(f"{problem}: fill them or leave these rows out")
     if column.is_number:
         check_numbers(column.name, values.dropna(), kind=column.kind)
         return values
     values = as_categories(column, as_kind(cells, "category"))
     if strangers := [value for value in values.dropna() if value not in column.categories]:
-        raise UsageError(
-            f"{name} has {len(strangers)} values that the real one lacks, such as {shown(strangers[0])}: leave these "
-            "rows out"
-        )
+        problem = f"{name} has {len(strangers)} values that the real one lacks, such as {shown(strangers[0])}"
+        raise UsageError(f"{problem}: leave these rows out")
     return values
 
 

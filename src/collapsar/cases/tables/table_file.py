@@ -71,10 +71,8 @@ class TableFile(TableSource):
         self.num_test = round(test_fraction * len(frame))
         self.num_available = len(frame) - self.num_test
         if not max(1, self.num_classes) <= self.num_test <= len(frame) - max(2, self.num_classes):
-            raise UsageError(
-                f"data.test_fraction must leave a row of each class for training and for tests: got {test_fraction} of "
-                f"{len(frame)} rows"
-            )
+            problem = "data.test_fraction must leave a row of each class for training and for tests"
+            raise UsageError(f"{problem}: got {test_fraction} of {len(frame)} rows")
         super().__init__(sample_shape=sample_shape or [], num_train=num_train, scale=scale, threshold=threshold)
         table, everything, train, _ = self.fitted
         self.sample_shape = [table.columns[-1].stop]
@@ -102,10 +100,9 @@ def check_categories(name: str, num_values: int, *, is_target: bool, is_given: b
     """Refuse too many categories; a column whose kind the user gives may have any number, unless it is the target."""
     more = f"more than data.max_categories={most}"
     if num_values > most and is_target:
-        raise UsageError(
-            f"data.target={shown(name)} has {num_values} classes, {more}: set data.max_categories={num_values}, "
-            f"another target, or, for numbers, {type_override(name, 'continuous')}"
-        )
+        advice = f"another target, or, for numbers, {type_override(name, 'continuous')}"
+        problem = f"data.target={shown(name)} has {num_values} classes, {more}"
+        raise UsageError(f"{problem}: set data.max_categories={num_values}, {advice}")
     if num_values > most and not is_given:
         what = f"holds text of {num_values} different values, {more}"
         raise column_error(name, what, type_override(name, "category"))
@@ -123,10 +120,8 @@ def count_classes(target: "pd.Series[object]", *, kind: Kind, threshold: int | f
         setting = f"data.target={name}" if kind == "category" else f"data.threshold={threshold}"
         raise UsageError(f"{setting} must give at least two classes: got one; set another")
     if sizes.min() < 2:
-        raise UsageError(
-            f"data.target={name} must have at least two rows of each class: got one of {shown(sizes.idxmin())}; leave "
-            "it out of the file, or set another target"
-        )
+        problem = f"data.target={name} must have at least two rows of each class: got one of {shown(sizes.idxmin())}"
+        raise UsageError(f"{problem}; leave it out of the file, or set another target")
     return len(sizes)
 
 

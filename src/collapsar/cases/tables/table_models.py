@@ -267,7 +267,6 @@ def labelled_layers(
 def check_rows(sample_shape: Sequence[int], *, model: str) -> int:
     """Number of values in a row; samples that are not vectors are refused."""
     if len(sample_shape) != 1:
-        raise UsageError(
-            f"model={model} takes vectors, and samples have the shape {list(sample_shape)}: choose model=vae or gan"
-        )
+        problem = f"model={model} takes vectors, and samples have the shape {list(sample_shape)}"
+        raise UsageError(f"{problem}: choose model=vae or gan")
     return sample_shape[0]

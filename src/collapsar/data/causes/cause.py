@@ -45,9 +45,8 @@ class Cause(ABC):
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
         """Raise UsageError, with what to choose instead, if the data cannot have the defect."""
         if self.needs_labels and not num_classes:
-            raise UsageError(
-                f"cause={self.name} needs classes, and the data have none: choose data=digits or another set of images"
-            )
+            problem = f"cause={self.name} needs classes, and the data have none"
+            raise UsageError(f"{problem}: choose data=digits or another set of images")
         if self.needs_images and len(sample_shape) == 1:
             raise UsageError(f"cause={self.name} needs images: choose data=digits or another set of images")
 

@@ -33,10 +33,8 @@ class MissingClasses(Cause):
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
         super().check(sample_shape=sample_shape, num_classes=num_classes)
         if not set(self.classes) < set(range(num_classes)):
-            raise UsageError(
-                f"cause.missing_classes.classes must be some, not all, of 0 to {num_classes - 1}: got {self.classes}; "
-                "set others"
-            )
+            problem = f"cause.missing_classes.classes must be some, not all, of 0 to {num_classes - 1}"
+            raise UsageError(f"{problem}: got {self.classes}; set others")
 
 
 class SimplifiedWorld(Cause):
@@ -56,9 +54,8 @@ class SimplifiedWorld(Cause):
             raise UsageError("cause=simplified_world needs data of known factors: choose data=scenes")
         every, known = torch.arange(factors.num_combinations), {level.name: level for level in factors.levels}
         if unknown := [name for name in self.without if name not in known]:
-            raise UsageError(
-                f"cause.simplified_world.without must be among {', '.join(known)}: got {', '.join(unknown)}; set those"
-            )
+            problem = f"cause.simplified_world.without must be among {', '.join(known)}"
+            raise UsageError(f"{problem}: got {', '.join(unknown)}; set those")
         simplified = SimplifiedWorld(without=self.without)
         is_left_out = torch.stack([factors.has(known[name], every) for name in self.without]).any(0)
         simplified._is_kept, simplified._kept_share = ~is_left_out, float(factors.shares[~is_left_out].sum())

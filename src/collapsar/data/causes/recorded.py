@@ -73,10 +73,8 @@ class Blur(Cause):
         super().check(sample_shape=sample_shape, num_classes=num_classes)
         shortest = min(sample_shape[1:])
         if self.reach >= shortest:
-            raise UsageError(
-                f"cause.blur.sd_pixels must be at most {(shortest - 1) / KERNEL_SDS:.3g} for images of {shortest} "
-                f"pixels: got {self.sd_pixels}; set less"
-            )
+            most = f"{(shortest - 1) / KERNEL_SDS:.3g} for images of {shortest} pixels"
+            raise UsageError(f"cause.blur.sd_pixels must be at most {most}: got {self.sd_pixels}; set less")
 
     def _blurred(
         self, images: Float[Tensor, "sample channel height width"]

@@ -80,9 +80,8 @@ def _read(
     if not num_images:
         raise UsageError(f"{what} has no images: set data.path to a folder of PNG, JPEG or other images")
     if channels is None and 0 < num_grey < num_images:
-        raise UsageError(
-            f"{num_grey} of the {num_images} images are grey and the others in colour: set data.channels=1 or 3"
-        )
+        problem = f"{num_grey} of the {num_images} images are grey and the others in colour"
+        raise UsageError(f"{problem}: set data.channels=1 or 3")
     images, notes = pictures.stacked(channels), [f"{others:,} left out, being no images"] if others else []
     class_names, known = pictures.class_names, pictures.labels
     if not class_names and pictures.classes[0] is not None:
@@ -104,16 +103,12 @@ def _read(
 def _check_folders(found: list[Named], *, what: str) -> None:
     classes = {own for _, own, _ in found}
     if classes & set(SPLITS) and classes <= {*SPLITS, None}:
-        raise UsageError(
-            f"{what} has the folders {listed(sorted(map(str, classes - {None})))}, which name no classes: "
-            "set data.path to one of them; the split is made by content"
-        )
+        problem = f"{what} has the folders {listed(sorted(map(str, classes - {None})))}, which name no classes"
+        raise UsageError(f"{problem}: set data.path to one of them; the split is made by content")
     if None in classes and len(classes) > 1:
         loose = [name for name, own, _ in found if own is None]
-        raise UsageError(
-            f"{what} has {counted(len(loose), 'image')} beside its folders of classes ({listed(loose)}): "
-            "move them into a folder of their class"
-        )
+        problem = f"{what} has {counted(len(loose), 'image')} beside its folders of classes ({listed(loose)})"
+        raise UsageError(f"{problem}: move them into a folder of their class")
 
 
 def _named_images(path: Path, *, what: str) -> list[Named]:
@@ -166,25 +161,21 @@ class Images(Source):
         found = read_images(path, image_size=image_size, channels=channels, skip_broken=skip_broken)
         shape, known = list(found.images.shape[1:]), len(found.class_names)
         if sample_shape != shape or checksum != found.checksum or num_classes not in (None, known):
-            raise UsageError(
-                f"data.sample_shape, checksum and num_classes follow from the images, which are {shape}, "
-                f"{found.checksum} and {known}: got {sample_shape}, {checksum} and {num_classes}; leave them out"
-            )
+            which = f"which are {shape}, {found.checksum} and {known}"
+            problem = f"data.sample_shape, checksum and num_classes follow from the images, {which}"
+            raise UsageError(f"{problem}: got {sample_shape}, {checksum} and {num_classes}; leave them out")
         sides = shape[1:]
         if any(side % 2 or side <= SMALLEST_SIDE for side in sides) or max(sides) > 2 * min(sides):
-            raise UsageError(
-                f"images must have even sides above {SMALLEST_SIDE} pixels, which networks can halve, none more than "
-                f"twice as long as the other: got {shape[2]}x{shape[1]}; set data.image_size to such a number"
-            )
+            allowed = f"even sides above {SMALLEST_SIDE} pixels, which networks can halve"
+            problem = f"images must have {allowed}, none more than twice as long as the other"
+            raise UsageError(f"{problem}: got {shape[2]}x{shape[1]}; set data.image_size to such a number")
         check_classes(found)
         everything = np.arange(len(found.images))
         self._test = first_by_content(found, everything, size=round(test_fraction * len(everything)), is_test=True)
         self._train = np.setdiff1d(everything, self._test)
         if not len(self._test) or not len(self._train):
-            raise UsageError(
-                f"data.test_fraction must leave images for training and for tests: got {test_fraction} of "
-                f"{counted(len(everything), 'image')}"
-            )
+            problem = "data.test_fraction must leave images for training and for tests"
+            raise UsageError(f"{problem}: got {test_fraction} of {counted(len(everything), 'image')}")
         size = subset_size(num_train, num_available=len(self._train), num_classes=max(1, known))
         self._found, self._chosen = found, first_by_content(found, self._train, size=size)
         sizes = Sizes(len(self._chosen), len(self._test), len(self._train) - len(self._chosen))
@@ -214,10 +205,8 @@ def check_classes(found: OwnImages) -> None:
     different = Counter(dict(zip(found.contents, found.labels.tolist(), strict=True)).values())
     for index, name in enumerate(found.class_names):
         if different[index] < 2:
-            raise UsageError(
-                f"class {name} must have at least two different images, to train and to test on: got "
-                f"{different[index]}; add some, or remove the class"
-            )
+            problem = f"class {name} must have at least two different images, to train and to test on"
+            raise UsageError(f"{problem}: got {different[index]}; add some, or remove the class")
 
 
 def describe(source: Images, found: OwnImages) -> str:

@@ -20,7 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 from PIL import Image, ImageOps
 
-from collapsar.foundations.errors import UsageError, printable
+from collapsar.foundations.errors import UsageError, check_memory, printable
 from collapsar.foundations.words import counted
 
 logger = logging.getLogger(__name__)
@@ -71,8 +71,12 @@ def find_images(folder: Path) -> tuple[list[Named], int]:
     A class is the first folder that an image lies in. Hidden files and folders do not count.
     """
     suffixes = {suffix for suffix, form in Image.registered_extensions().items() if form in Image.OPEN}
-    walk = os.walk(folder, followlinks=True)
-    places = [Path(parent, name).relative_to(folder) for parent, _, names in walk for name in names]
+    places: list[Path] = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        if Path(parent) != folder and Path(parent).parent.resolve().is_relative_to(Path(parent).resolve()):
+            folders.clear()  # a link to a folder that it lies in
+        else:
+            places += [Path(parent, name).relative_to(folder) for name in names]
     seen = [place for place in places if not any(part.startswith((".", "__MACOSX")) for part in place.parts)]
     images = sorted((each for each in seen if each.suffix.lower() in suffixes), key=lambda each: natural(str(each)))
     found: list[Named] = [(str(each), each.parts[0] if each.parts[1:] else None, folder / each) for each in images]
@@ -91,8 +95,10 @@ def load_arrays(path: Path, *, what: str) -> tuple[Any, Any]:
             with path.open("rb") as file:  # np.load itself leaves a broken file open
                 content = np.load(file)
                 content = content if isinstance(content, np.ndarray) else {name: content[name] for name in content}
-    except BROKEN_FILE as error:
-        raise UsageError(f"{what} cannot be read as {suffix}: {_first_line(error)}") from error
+    except BROKEN_FILE as error:  # libraries advise to run the code of a file that holds some
+        has_code = isinstance(error, pickle.UnpicklingError) or "pickle" in str(error)
+        text = "it is damaged, or holds objects other than arrays" if has_code else _first_line(error)
+        raise UsageError(f"{what} cannot be read as {suffix}: {text}") from error
     if isinstance(content, Mapping):
         return _choose_arrays(content, what=what)
     return tuple(content) if isinstance(content, Sequence) and len(content) == 2 else (content, None)
@@ -120,19 +126,16 @@ def as_pixels(array: np.ndarray, *, what: str) -> np.ndarray:
     elif array.ndim == 4 and (shape[1] in (1, 3) or (shape[1] == 4 and shape[3] not in (1, 3, 4))):
         array = np.moveaxis(array, 1, 3)
     if array.ndim != 4 or array.shape[3] not in (1, 3, 4) or array.dtype.kind not in "iufb":
-        raise UsageError(
-            f"{what} must be numbers [sample, height, width], or with 1, 3 or 4 channels second or last: got "
-            f"{array.dtype} {list(shape)}"
-        )
+        problem = f"{what} must be numbers [sample, height, width], or with 1, 3 or 4 channels second or last"
+        raise UsageError(f"{problem}: got {array.dtype} {list(shape)}")
     if array.dtype == np.uint8 or not array.size:
         return array.astype(np.uint8)
     low, high, is_whole = float(array.min()), float(array.max()), array.dtype.kind in "iu"
     if not (low >= 0 and high <= (255 if is_whole else 1)):
         advice = "; scale them as (x + 1) / 2" if not is_whole and low >= -1 and high <= 1 else ""
-        raise UsageError(
-            f"images of {what} must be whole numbers from 0 to 255, or floats from 0 to 1: got {low:g} to "
-            f"{high:g}{advice}"
-        )
+        advice = "; divide them by 255" if not is_whole and low >= 0 and high <= 255 else advice
+        problem = f"images of {what} must be whole numbers from 0 to 255, or floats from 0 to 1"
+        raise UsageError(f"{problem}: got {low:g} to {high:g}{advice}")
     if is_whole:
         return array.astype(np.uint8)
     logger.info("%s: floats from %g to %g, read as [0, 1] and rounded to 256 levels", what, low, high)
@@ -154,6 +157,7 @@ def read_all(
     Errors call the images `what`, and name the settings that `resize` them and `skip` broken ones: UsageError if images
     differ in size, or some are broken and `is_skipping` is false. `advance` is called after each image.
     """
+    check_memory("the images", len(found) * 3 * (side or 0) ** 2, advice=f"set {resize} to fewer pixels")
     notes, broken, read = Counter[str](), list[str](), list[tuple[str, str | None, np.ndarray]]()
     with ThreadPoolExecutor() as pool:
         decoded = pool.map(partial(_decode, side=side), (source for *_, source in found))
@@ -166,10 +170,8 @@ def read_all(
                 notes.update(note for note, is_so in result[1].items() if is_so)
     if broken and not is_skipping:
         advice = f", or set {skip} to leave it out" if skip else ""
-        raise UsageError(
-            f"{counted(len(broken), 'image')} of {what} cannot be read: {listed(broken)}; mend or remove what is "
-            f"broken{advice}"
-        )
+        problem = f"{counted(len(broken), 'image')} of {what} cannot be read"
+        raise UsageError(f"{problem}: {listed(broken)}; mend or remove what is broken{advice}")
     if broken:
         notes[f"left out, being broken: {listed(broken)}"] = len(broken)
     sizes = {image.shape[1::-1]: name for name, _, image in reversed(read)}
@@ -205,13 +207,15 @@ def _plain(image: Image.Image, *, side: int | None) -> tuple[np.ndarray, dict[st
     mode, has_alpha, is_deep = image.mode, image.has_transparency_data, image.mode.startswith("I")
     if mode == "F":
         raise ValueError("its pixels are not whole numbers")
+    if is_deep and not 0 <= np.asarray(image).min() <= np.asarray(image).max() < 2**16:
+        raise ValueError("its pixels do not lie between 0 and 65535")
     notes = {
         "reduced from sixteen bits to eight": is_deep,
         "with a palette, replaced by its colours": mode == "P",
         f"converted from {mode}": not (has_alpha or is_deep or mode in ("1", "L", "RGB", "P")),
     }
     if is_deep:
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
     elif has_alpha:
         image = image.convert("RGBA")
         notes["transparent, laid on white"] = image.getchannel("A").getextrema() != (255, 255)

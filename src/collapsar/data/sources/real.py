@@ -91,10 +91,8 @@ class TorchvisionSource(FixedSource, ABC):
             if (len(train), len(test)) != expected:
                 raise ValueError(f"they hold {len(train)} and {len(test)} images, not {expected[0]} and {expected[1]}")
         except (OSError, ValueError, RuntimeError, AssertionError) as error:
-            raise UsageError(
-                f"the files of {self.name} in {self.root / self.folder} cannot be read ({error}): delete "
-                f"{', '.join(self.checksums)}, and they are downloaded again"
-            ) from error
+            problem = f"the files of {self.name} in {self.root / self.folder} cannot be read ({error})"
+            raise UsageError(f"{problem}: delete {', '.join(self.checksums)}, and they are downloaded again") from error
         return RealData(train, test, self.num_classes)
 
     def read_split(self, is_train: bool, *, download: bool = False) -> Samples:
@@ -115,11 +113,9 @@ class TorchvisionSource(FixedSource, ABC):
                 if not all((self.root / self.folder / name).is_file() for name in self.checksums):
                     self.download()
         except (OSError, RuntimeError) as error:
-            raise UsageError(
-                f"{self.name} is not in {self.root / self.folder} and could not be downloaded "
-                f"({str(error).splitlines()[0]}): put {', '.join(self.checksums)} there, "
-                "or set COLLAPSAR_DATA to a folder that has them"
-            ) from error
+            problem = f"is not in {self.root / self.folder} and could not be downloaded ({str(error).splitlines()[0]})"
+            advice = f"put {', '.join(self.checksums)} there, or set COLLAPSAR_DATA to a folder that has them"
+            raise UsageError(f"{self.name} {problem}: {advice}") from error
         if problem := self._problem():
             raise UsageError(problem)
 
@@ -209,10 +205,8 @@ def subset_size(num_train: int | float | None, *, num_available: int, num_classe
         return num_available
     size = round(num_train * num_available) if 0 < num_train < 1 else num_train
     if size != round(size) or not num_classes <= size <= num_available - num_classes:
-        raise UsageError(
-            f"data.num_train must be {num_available} (all), between {num_classes} (one a class) and "
-            f"{num_available - num_classes}, or a share of all below 1: got {num_train}"
-        )
+        allowed = f"{num_available} (all), between {num_classes} (one a class) and {num_available - num_classes}"
+        raise UsageError(f"data.num_train must be {allowed}, or a share of all below 1: got {num_train}")
     return round(size)
 
 

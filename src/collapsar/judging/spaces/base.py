@@ -126,10 +126,8 @@ def load_or_train(
     weights = load_or_compute(cache_dir / f"{space.name}-{key}.pt", key=key, compute=train)
     accuracy = float(weights.pop("test_accuracy")) if "test_accuracy" in weights else None
     if accuracy is not None and accuracy < min_accuracy:
-        raise UsageError(
-            f"the {space.name} space reaches a test accuracy of {accuracy:.3f}, below min_accuracy={min_accuracy}: "
-            "give it more real training data, or set min_accuracy or the training budget"
-        )
+        problem = f"the {space.name} space reaches a test accuracy of {accuracy:.3f}, below min_accuracy={min_accuracy}"
+        raise UsageError(f"{problem}: give it more real training data, or set min_accuracy or the training budget")
     network.load_state_dict(weights)
     return key, accuracy
 

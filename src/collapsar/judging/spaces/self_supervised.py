@@ -73,10 +73,8 @@ class SelfSupervisedSpace(FeatureSpace):
         build = partial(SimilarityLogits, feature_dim=self.feature_dim, temperature=self.temperature)
         contrast = build_seeded(build, seed=self.seed + 1)
         if len(images) < self.budget.batch_size:
-            raise UsageError(
-                f"batch_size must not exceed {len(images)} images: got {self.budget.batch_size}; set "
-                "evaluation.spaces.self_supervised.budget.batch_size"
-            )
+            problem = f"batch_size must not exceed {len(images)} images: got {self.budget.batch_size}"
+            raise UsageError(f"{problem}; set evaluation.spaces.self_supervised.budget.batch_size")
         network = nn.Sequential(encoder, contrast).to(device)
         train_classifier(network, draw_batch, budget=self.budget, seed=self.seed)
         return {**encoder.state_dict(), **self._probe(encoder, real, device)}

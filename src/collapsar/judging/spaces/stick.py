@@ -121,9 +121,8 @@ def load_stick(name: str, *, version: int | None) -> Stick:
     """The stick of this name that comes with the package; raise UsageError if another version is wanted."""
     stick = read_stick(FOLDER / f"{name}.safetensors")
     if version not in (None, stick.version):
-        raise UsageError(
-            f"stick_version must be {stick.version}, of the {stick.data} stick in this package: got {version}"
-        )
+        problem = f"stick_version must be {stick.version}, of the {stick.data} stick in this package"
+        raise UsageError(f"{problem}: got {version}")
     return stick
 
 
@@ -142,10 +141,9 @@ class StickSpace(FeatureSpace):
     def check(self, *, sample_shape: Sequence[int], num_classes: int) -> None:
         expected = load_stick(self.stick, version=self.stick_version).architecture
         if tuple(sample_shape) != expected.sample_shape or num_classes != expected.num_classes:
-            raise UsageError(
-                f"the {self.stick} stick measures images {list(expected.sample_shape)} of {expected.num_classes} "
-                f"classes: got {list(sample_shape)} of {num_classes}; choose stick@evaluation.spaces.classifier=trained"
-            )
+            measured, given = f"{list(expected.sample_shape)} of {expected.num_classes}", f"{list(sample_shape)}"
+            problem = f"the {self.stick} stick measures images {measured} classes: got {given} of {num_classes}"
+            raise UsageError(f"{problem}; choose stick@evaluation.spaces.classifier=trained")
 
     def fit(self, real: RealData, *, device: torch.device, cache_dir: Path) -> FittedSpace:
         self.check(sample_shape=real.train.shape, num_classes=real.num_classes)

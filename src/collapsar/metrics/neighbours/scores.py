@@ -111,10 +111,7 @@ def clipped_scores(members: Membership, *, real: RealSide) -> dict[str, float]:
     filled = members.num_synthetic_in_ball.clamp_max(k).double().mean() / k
     expected = _expected_filling(num_real=len(real.radii), num_synthetic=num_synthetic, num_neighbours=k)
     num_good = int(torch.searchsorted(expected, filled.cpu()))
-    return {
-        "clipped_density": min(around / around_real, 1.0),
-        "clipped_coverage": min(num_good / num_synthetic, 1.0),
-    }
+    return {"clipped_density": min(around / around_real, 1.0), "clipped_coverage": min(num_good / num_synthetic, 1.0)}
 
 
 def tail_recall(members: Membership, *, real: RealSide) -> float:
@@ -156,7 +153,5 @@ def _share(mask: Tensor) -> float:
 
 def _check_num_neighbours(num_neighbours: int, *, num_samples: int) -> None:
     if not 1 <= num_neighbours < num_samples:
-        raise UsageError(
-            "num_neighbours must be at least 1 and below the number of samples: "
-            f"got {num_neighbours} for {num_samples} samples"
-        )
+        problem = "num_neighbours must be at least 1 and below the number of samples"
+        raise UsageError(f"{problem}: got {num_neighbours} for {num_samples} samples")

@@ -34,10 +34,9 @@ class AnalyticModel(GenerativeModel, ABC):
     def __init__(self, *, sample_shape: Sequence[int]) -> None:
         super().__init__()
         if len(sample_shape) != 1:
-            raise UsageError(
-                f"model={self.name} models vectors: got samples of shape {list(sample_shape)}; "
-                "choose vae or gan for images, or data=gaussian, ring, grid, categorical or linear_regression"
-            )
+            problem = f"model={self.name} models vectors: got samples of shape {list(sample_shape)}"
+            advice = "choose vae or gan for images, or data=gaussian, ring, grid, categorical or linear_regression"
+            raise UsageError(f"{problem}; {advice}")
         self.num_dimensions = sample_shape[0]
         for name in self.parameter_names:
             self.register_buffer(name, torch.empty(0))
@@ -125,10 +124,8 @@ class Categorical(AnalyticModel):
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:
         categories = range(self.num_categories)
         if samples.min() < 0 or samples.max() >= self.num_categories or not torch.equal(samples, samples.round()):
-            raise UsageError(
-                f"model=categorical models whole numbers from 0 to {self.num_categories - 1}: got values from "
-                f"{samples.min():g} to {samples.max():g}"
-            )
+            problem = f"model=categorical models whole numbers from 0 to {self.num_categories - 1}"
+            raise UsageError(f"{problem}: got values from {samples.min():g} to {samples.max():g}")
         if weights is None:
             shares = [(samples == category).sum(0).double() / len(samples) for category in categories]
         else:
@@ -248,10 +245,8 @@ class KernelDensity(AnalyticModel):
         given = {"model.bandwidth": bandwidth, "model.absolute_bandwidth": absolute_bandwidth}
         check_positive(**{key: value for key, value in given.items() if value is not None})
         if None not in given.values():
-            raise UsageError(
-                f"model.bandwidth and model.absolute_bandwidth exclude each other: got {bandwidth} and "
-                f"{absolute_bandwidth}; set one of them to null"
-            )
+            problem = "model.bandwidth and model.absolute_bandwidth exclude each other"
+            raise UsageError(f"{problem}: got {bandwidth} and {absolute_bandwidth}; set one of them to null")
         self.bandwidth, self.absolute_bandwidth = bandwidth, absolute_bandwidth
 
     def fit(self, samples: Rows, *, weights: PerSample | None, generator: torch.Generator) -> None:

@@ -207,10 +207,8 @@ class VAE(VariationalModel):
     def check_plan(self, plan: Plan) -> None:
         super().check_plan(plan)
         if plan.confidence_cap is not None and self.likelihood != "bernoulli":
-            raise UsageError(
-                f"training.confidence_cap needs model.likelihood=bernoulli, which gives pixels probabilities: got "
-                f"{self.likelihood}"
-            )
+            problem = "training.confidence_cap needs model.likelihood=bernoulli, which gives pixels probabilities"
+            raise UsageError(f"{problem}: got {self.likelihood}")
 
     def negative_log_likelihood(self, logits: Images, *, values: Images) -> Scalar:
         if self.likelihood == "bernoulli":
