@@ -56,6 +56,15 @@ def baseline_of(*arms):
     return None if found is None else arms[found]
 
 
+def test_the_baseline_is_the_arm_for_which_least_was_chosen_also_if_it_has_more_settings():
+    shipped, other = REPLACE | {"weights": "he", "steps": 650}, REPLACE | {"steps": 1800}
+    arms = [shipped, shipped | {"a": 1}, other, other | {"a": 1}]
+    assert find_baseline(arms) == 2
+    names = ["replace", "replace, a=1", "vae_patch, replace", "vae_patch, replace, a=1"]
+    assert find_baseline(arms, names=names) == 0
+    assert find_baseline(arms, names=["", *names[1:]]) == 2
+
+
 def test_the_baseline_is_the_arm_with_nothing_switched_on():
     assert baseline_of(REPLACE | {"a": 1}, REPLACE, REPLACE | {"b": 1}) == REPLACE
 

@@ -1,9 +1,9 @@
 """Arms: the chains whose settings differ only in the seed, each with the name that was stored with its chains.
 
 Chains of earlier versions have no names: their arms are named by the settings that differ from those of the baseline
-or, without one, from those of the other arms. The baseline has nothing switched on: it is the arm with the fewest
-settings; among equals the one that differs least from the others; among equals the one under `replace`. If several are
-left, as in a sweep over the values of one number, there is no baseline.
+or, without one, from those of the other arms. The baseline has nothing switched on: it is the arm for which least was
+chosen; among equals the one with the fewest settings; among equals the one that differs least from the others; among
+equals the one under `replace`. If several are left, as in a sweep over the values of one number, there is no baseline.
 """
 
 import json
@@ -91,8 +91,11 @@ def group_arms(chains: Sequence[Chain]) -> list[Arm]:
         groups.setdefault(json.dumps(arm_settings(chain.config), sort_keys=True, default=str), []).append(chain)
     arms = [Arm(chains=tuple(sorted(group, key=lambda chain: chain.seed))) for group in groups.values()]
     arms = [replace(arm, distinctions=own) for arm, own in zip(arms, _distinctions(arms), strict=True)]
-    found = [(own, find_baseline([arm.settings for arm in own])) for own in by_family(arms)]
-    baselines = {own[0].family: own[index] for own, index in found if index is not None}
+    baselines = {}
+    for own in by_family(arms):
+        found = find_baseline([arm.settings for arm in own], names=[_stored_name(arm) for arm in own])
+        if found is not None:
+            baselines[own[0].family] = own[found]
     named = [
         replace(arm, name=_name(arm, baseline=base), is_baseline=arm is base)
         for arm in arms
@@ -144,9 +147,13 @@ def _distinctions(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     return [{key: values[index] for key, values in chosen.items()} for index in range(len(arms))]
 
 
+def _stored_name(arm: Arm) -> str:
+    return next((chain.chosen.arm for chain in arm.chains if chain.chosen), "")
+
+
 def _name(arm: Arm, *, baseline: Arm | None) -> str:
     """The stored name or, without one, the settings that set the arm apart from a baseline or the other arms."""
-    if stored := next((chain.chosen.arm for chain in arm.chains if chain.chosen), None):
+    if stored := _stored_name(arm):
         return stored
     regime = part_name(arm.chains, "regime")
     if baseline is None:
@@ -181,13 +188,18 @@ def in_order(values: Sequence[Any]) -> list[Any]:
     return sorted(distinct) if all(isinstance(value, int | float) for value in distinct) else distinct
 
 
-def find_baseline(arms: Sequence[Mapping[str, Any]]) -> int | None:
-    """The index of the baseline among arms of one model, given their settings by dotted key; None if there is none."""
+def find_baseline(arms: Sequence[Mapping[str, Any]], *, names: Sequence[str] = ()) -> int | None:
+    """The index of the baseline among arms of one model, given their settings by dotted key; None if there is none.
+
+    Names tell what was chosen for an arm; without one for each arm, settings alone decide.
+    """
     if len(arms) <= MIN_OTHERS:
         return None
+    chosen = [name.count(SEPARATOR) for name in names] if names and all(names) else [0] * len(arms)
     distances = [sum(len(differing_keys(own, other)) for other in arms) for own in arms]
     key, plain = PLAIN_REGIME
-    ranks = [(len(own), far, own.get(key) != plain) for own, far in zip(arms, distances, strict=True)]
+    each = zip(chosen, arms, distances, strict=True)
+    ranks = [(num_chosen, len(own), far, own.get(key) != plain) for num_chosen, own, far in each]
     first = min(ranks)
     return ranks.index(first) if ranks.count(first) == 1 else None
 
