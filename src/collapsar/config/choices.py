@@ -97,7 +97,7 @@ def naming_choices(config: DictConfig) -> dict[str, Any]:
 
 
 def check_choices(config: DictConfig) -> None:
-    """Refuse alike levers, and a choice without a file, which Hydra skips in an optional group: some data have no judge.
+    """Refuse alike levers, and a choice without a file, which Hydra skips in an optional group: some data lack a judge.
 
     Unless typed, a choice that is named for the data may lack a file, and a recipe too: some models have none.
     """
