@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from planted_chains import NUM_GENERATIONS, chain_of, replace_regime, text_of
+from planted_courses import NUM_GENERATIONS, chain_of, replace_regime, text_of
 from planted_comparison import change, edit_records
 from rich.console import Console
 
