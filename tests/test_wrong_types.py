@@ -1,4 +1,4 @@
-"""What Python hands over in another type is refused by name. A process of its own, in which nothing else checks types."""
+"""What Python hands over in another type is refused by name, in a process in which nothing else checks types."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ calls = [
     *((score, ("a", "b"), {"space": given}, "space has a wrong value") for given in (5, [None], None)),
     *((score, ("a", "b"), {"resize": given}, "resize has a wrong value") for given in ("8", 1.5, True)),
     *((score, ("a", "b"), {name: 5}, f"{name} has a wrong value: got 5") for name in ("stick", "evaluation")),
-    *((NeighbourMetric, (), {"num_neighbours": given}, "num_neighbours must be a finite number") for given in ("5", None)),
+    *((NeighbourMetric, (), {"num_neighbours": given}, "num_neighbours must be a finite") for given in ("5", None)),
     (read_dataset, (None,), {}, "None is no data set"),
 ]
 found = []
