@@ -60,19 +60,34 @@ def num_read(monkeypatch):
     return counts
 
 
-def test_jobs_that_differ_in_single_values_read_and_merge_each_file_once(begin, num_read, monkeypatch):
-    merged, merge = [], ConfigLoaderImpl._compose_config_from_defaults_list
+@pytest.fixture
+def merged(monkeypatch):
+    """The lists of files that were merged."""
+    lists, merge = [], ConfigLoaderImpl._compose_config_from_defaults_list
 
     def noted(self, defaults, repo):
-        merged.append(defaults)
+        lists.append(defaults)
         return merge(self, defaults, repo)
 
     monkeypatch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", noted)
+    return lists
+
+
+def test_jobs_that_differ_in_single_values_read_and_merge_each_file_once(begin, num_read, merged):
     compose = begin()
     configs = [compose(f"kind={kind}", f"seed={seed}") for seed in range(5) for kind in ("one", "two")]
     assert num_read == {"config": 1, "kind/one": 1, "kind/two": 1}
     assert len(merged) == 2
     assert [(config["kind"]["name"], config["seed"]) for config in configs[-3:]] == [("two", 3), ("one", 4), ("two", 4)]
+
+
+def test_a_multirun_reads_each_file_once_and_merges_them_once_for_each_arm(collapsar, files, num_read, merged):
+    (files / "mine").mkdir()  # a folder of the user's, so that no earlier test has read anything for this command
+    arms = ["regime=replace,accumulate", "seed=0,1,2,3", "num_generations=0"]  # refused once it is composed and checked
+    code, stderr = collapsar("-m", "--config-dir", "mine", *arms)
+    assert (code, stderr.splitlines()[-1]) == (2, "collapsar: num_generations must be at least 1: got 0")
+    assert max(num_read.values()) == 1
+    assert len(merged) == 3  # without an arm, for the multirun itself, and with each
 
 
 def test_a_value_of_one_job_reaches_no_other(begin):

@@ -64,7 +64,6 @@ def test_jobs_in_other_processes_give_their_rows(run_tiny):
         (["=1"], {}, "cannot read =1: an override is KEY=VALUE"),
         (["data=5"], {}, "a group, such as model, takes one name"),
         ([], {"seed": np.array([1, 2])}, "seed: Value '.1, 2.' of type 'list' could not be converted to Integer"),
-        ([], {"is_multirun": "yes"}, "is_multirun has a wrong value: got 'yes'; input should be a valid boolean"),
         (["bias=scaled_latents", "bias.spread=[1]"], {}, "bias.spread has a wrong value.*should be a valid number"),
         (["selection=discriminated", "selection.kept_fraction=1e-320"], {}, "or choose a selection that draws fewer"),
         (["selection=farthest", "selection.kept_fraction=1e-320"], {}, "or choose a selection that draws fewer"),
@@ -103,9 +102,3 @@ def test_the_caller_keeps_its_arguments_logging_and_environment(run_tiny):
     before = (sys.argv, logging.getLogger().handlers[:], logging.getLogger().level, dict(os.environ))
     run_tiny("dry_run=true")
     assert (sys.argv, logging.getLogger().handlers[:], logging.getLogger().level, dict(os.environ)) == before
-
-
-@pytest.mark.parametrize("overrides", ["data=gaussian", 5, None, [5], {"data": "gaussian"}])
-def test_overrides_that_are_no_list_of_texts_are_refused(overrides):
-    with pytest.raises(UsageError, match="overrides has a wrong value: got"):
-        run(overrides)

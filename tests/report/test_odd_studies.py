@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from planted_chains import NUM_GENERATIONS, chain_of, replace_regime, text_of
 from planted_comparison import change, edit_records
+from planted_courses import NUM_GENERATIONS, chain_of, replace_regime, text_of
 from rich.console import Console
 
 from collapsar.report.__main__ import main

@@ -145,8 +145,6 @@ def test_a_data_set_with_another_description_is_refused(sweep, tmp_path, text):
     (tmp_path / "croissant.json").write_text(text)
     with pytest.raises(UsageError, match="is no data set"):
         read_dataset(str(tmp_path))
-    with pytest.raises(UsageError, match="None is no data set"):
-        read_dataset(None)
 
 
 def test_a_page_without_a_name_and_an_interruption_are_one_line(sweep, tmp_path, capsys, monkeypatch):

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from planted_chains import NUM_GENERATIONS, chain_of, replace_regime, text_of
+from planted_courses import NUM_GENERATIONS, chain_of, replace_regime, text_of
 from rich.console import Console
 
 from collapsar.report.exports import tidy

@@ -146,9 +146,3 @@ def test_an_analytic_model_is_opened_too(tmp_path):
     chain = read_study(tmp_path).chain("run")
     drawn = chain.model(1).sample(len(chain.samples(1)), make_generator(0, 1, "sample"))
     assert torch.equal(drawn.values, chain.samples(1).values)
-
-
-@pytest.mark.parametrize("folders", [5, None, [None], ["x", 3], b"x"])
-def test_folders_that_are_no_paths_are_refused(folders):
-    with pytest.raises(UsageError, match="folders must be a path, or a list of paths: got"):
-        read_study(folders)

@@ -118,10 +118,6 @@ def test_a_stick_that_another_data_set_trains_does_not_see_the_samples(images, d
         ({"settings": ["evaluation.num_neighbors=8"]}, "num_neighbors"),
         ({"settings": ["evaluation.num_neighbours=600"]}, "num_neighbours must be below the number of samples"),
         ({"resize": 0}, "resize must be at least 1"),
-        ({"resize": "8"}, "resize has a wrong value: got '8'; input should be a valid integer"),
-        ({"space": 5}, "space has a wrong value: got 5"),
-        ({"space": [None]}, "space has a wrong value"),
-        ({"stick": 5}, "stick has a wrong value: got 5"),
         ({"settings": ["data.num_train=3"]}, "data.num_train=3 has no effect, as real is no data set of ours"),
         ({"settings": ["evaluation.first_encoder=true"]}, "evaluation.first_encoder=true needs the VAE of a chain"),
     ],
@@ -412,9 +408,3 @@ def test_a_page_without_a_name_is_one_line(shell, tmp_path, images, monkeypatch)
     np.save("gen.npy", images[0][:100])
     code, _, err = shell("gen.npy", "digits", "--html", "")
     assert (code, "[Errno " in err, err.count("\n")) == (2, True, 1)
-
-
-@pytest.mark.parametrize("settings", ["evaluation.num_neighbours=3", [3], None])
-def test_settings_that_are_no_list_of_texts_are_refused(images, settings):
-    with pytest.raises(UsageError, match="settings has a wrong value"):
-        score(images[0][:100], "digits", settings=settings)

@@ -1,6 +1,7 @@
 """What pools are worth in real samples: the curve over numbers of real samples, and where values lie on it."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +34,7 @@ def chain(values, *, size=None, seed=0, metric="fid", **settings):
         for generation, value in enumerate(values)
     )
     label = f"{size}-{seed}-{settings}"
-    return Chain(folder=None, label=label, config=config, records=records, overrides=(), versions={}, problem="")
+    return Chain(folder=Path(label), label=label, config=config, records=records, overrides=(), versions={}, problem="")
 
 
 def curve_of(values, **options):
