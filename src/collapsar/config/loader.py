@@ -83,5 +83,5 @@ def create_defaults_list(*, repo: IConfigRepository, overrides_list: list[Overri
 def take_the_place_of_hydras() -> None:
     """Let commands compose with our loader, which also takes arguments of constructors; a second call does nothing."""
     hydra_module.ConfigLoaderImpl = Loader  # type: ignore[attr-defined]
-    config_loader_impl.create_defaults_list = create_defaults_list  # type: ignore[attr-defined]
+    config_loader_impl.create_defaults_list = create_defaults_list  # type: ignore[assignment, attr-defined]
     ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply_overrides)  # type: ignore[assignment, method-assign]
