@@ -272,7 +272,8 @@ def test_foreign_chains_measured_in_every_second_generation_are_whole(tmp_path):
         for generation in (0, 2, 4, 6)
         for metric, value in (("recall", 0.9 * (1 - rate) ** generation), ("fid", 10 + generation))
     ]
-    rows += [{"generation": 3, "seed": 0, "arm": "late", "metric": "recall", "value": 0.5}]
+    late = [{"generation": generation, "seed": 0, "arm": "late", "value": 0.5} for generation in (0, 3)]
+    rows += [own | {"metric": "recall" if own["generation"] else "fid"} for own in late]
     pd.DataFrame(rows).to_csv(tmp_path / "theirs.csv", index=False)
     assert main([str(tmp_path), "--import", str(tmp_path / "theirs.csv"), "--csv", str(tmp_path / "out.csv")]) == 0
     study = read_study(tmp_path)
