@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -82,6 +83,18 @@ def stored(packed, tmp_path):
 def bundle(packed, tmp_path):
     """A copy of the bundle."""
     return shutil.copytree(packed, tmp_path / "bundles" / "tiny_v1")
+
+
+def test_a_look_whose_controls_fail_is_not_the_last(board, tmp_path, monkeypatch):
+    judge = board_module.judge_finding
+
+    def judged(*given, look):
+        found = judge(*given, look=look)
+        return replace(found, controls=[replace(each, held=False) for each in found.controls]) if look == 4 else found
+
+    monkeypatch.setattr(board_module, "judge_finding", judged)
+    assert board()[0] == 0
+    assert content_of(tmp_path)["seeds"] == 5
 
 
 @pytest.fixture(scope="module")
