@@ -23,12 +23,8 @@ logger = logging.getLogger(__name__)
 GLANCE_SECONDS = 0.2  # between two polls of the jobs
 FRAME_LINES = 3  # of the terminal, kept free above and below the jobs
 State: TypeAlias = Literal["failed", "running", "waiting", "done"]
-STYLES: dict[State, str] = {
-    "failed": "bold red",
-    "running": "bold",
-    "waiting": "dim",
-    "done": "green",
-}  # in the order shown
+# In the order shown.
+STYLES: dict[State, str] = {"failed": "bold red", "running": "bold", "waiting": "dim", "done": "green"}
 
 
 @runtime_checkable
@@ -107,9 +103,8 @@ class MultirunView:
 def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
     """The time that all jobs of a multirun still need at their speed so far; None before any generation is finished."""
     num_finished = sum(each.num_finished - each.num_before for each in jobs)
-    num_left = sum(
-        each.job.num_generations - each.num_finished for each in jobs if each.state in ("running", "waiting")
-    )
+    left = [each for each in jobs if each.state in ("running", "waiting")]
+    num_left = sum(each.job.num_generations - each.num_finished for each in left)
     if num_left == 0:
         return 0.0
     return elapsed * num_left / num_finished if num_finished else None
