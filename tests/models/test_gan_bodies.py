@@ -273,6 +273,20 @@ def test_a_conditional_critic_has_the_minibatch_deviation_too(body):
     assert not torch.isclose(critic(images, labels)[:3], critic(changed, labels)[:3], atol=1e-6).any()
 
 
+@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize("body", BODIES)
+def test_a_logit_scale_multiplies_how_far_logits_lie_apart(body, num_classes):
+    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    given = (images,) if num_classes is None else (images, torch.arange(6) % 3)
+
+    def distances(scale):
+        torch.manual_seed(0)
+        critic = gan(body, logit_scale=scale, num_classes=num_classes).critic.eval()
+        return torch.pdist(critic(*given).detach())
+
+    assert distances(4) == pytest.approx(4 * distances(None), rel=1e-4)
+
+
 @pytest.mark.parametrize("loss", ["non_saturating", "hinge", "wgan_gp"])
 @pytest.mark.parametrize("body", BODIES)
 def test_players_with_a_minibatch_deviation_learn(body, loss):

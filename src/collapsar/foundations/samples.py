@@ -105,9 +105,7 @@ def concatenate(batches: Sequence[Samples]) -> Samples:
 
 def to_model_range(values: Tensor) -> Tensor:
     """Images as float32 in [0, 1]; vectors are returned as they are."""
-    if values.dtype == torch.uint8:
-        return values.to(torch.float32).div_(255.0)
-    return values
+    return values.to(torch.float32).div_(255.0) if values.dtype == torch.uint8 else values
 
 
 def from_model_range(values: Tensor) -> Tensor:

@@ -108,9 +108,7 @@ def fitted_variance(record: GenerationRecord) -> float | None:
 def entry_gate(metrics: Mapping[str, float]) -> EntryGate | None:
     """Whether generation 0 passed; None if a metric or its floor was not measured and no other metric failed."""
     reached = [_reached(metrics, key) for key in SHARES]
-    if False in reached:
-        return "failed"
-    return None if None in reached else "passed"
+    return "failed" if False in reached else None if None in reached else "passed"
 
 
 def gate_evidence(metrics: Mapping[str, float]) -> str:

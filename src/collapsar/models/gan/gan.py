@@ -173,9 +173,11 @@ class GAN(AdversarialModel):
         width_factor: float | None = None,
         latent_factor: float | None = None,
         deviation_group_size: int | None = None,
+        logit_scale: float | None = None,
         num_classes: int | None = None,
     ) -> None:
         check_positive(latent_dim=latent_dim, generator_width=generator_width, critic_width=critic_width)
+        check_positive(**{"model.logit_scale": 1 if logit_scale is None else logit_scale})
         super().__init__(
             sample_shape=sample_shape,
             latent_dim=scaled(latent_dim, latent_factor),
@@ -199,6 +201,7 @@ class GAN(AdversarialModel):
             wrap=with_spectral_norm if has_spectral_norm else unwrapped,
             generator_layers=layers(norm=norm or GENERATOR_LAYERS.norm),
             critic_layers=layers(norm="none", dropout=dropout or 0.0, group_size=deviation_group_size),
+            logit_scale=logit_scale,
             num_classes=num_classes,
         )
         self.generator = generator

@@ -6,10 +6,9 @@
 
 Generators map latents to the logits of an image, critics an image in [0, 1] to one logit. `wrap` is applied to every
 layer of a critic that has weights. Only generators have norms, as in the papers. A unit of extra depth (`layers.py`) is
-a 3x3 convolution for each stage in `conv` and `sn_conv`, a residual block for each stage in `sn_residual`. The
-generators of the SN-GAN paper begin at 4x4 pixels and double three times; here the data's sides decide where they begin
-(28 at 7, 8 at 4) and how often they double. Its critics see images in [-1, 1], and under a spectral norm the range
-matters: both `sn_` critics rescale images to it. Initial weights are those of the authors' code.
+a 3x3 convolution for each stage in `conv` and `sn_conv`, a residual block for each stage in `sn_residual`. The paper's
+generators begin at 4x4 pixels and double three times; here the data's sides decide (28: at 7; 8: at 4). Its critics
+see images in [-1, 1], as both `sn_` critics do here, and its authors' code has the same initial weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +35,6 @@ from collapsar.models.layers import (
     stage_channels,
     unwrapped,
     upsampler,
-    without_last,
 )
 from collapsar.models.shapes import Images
 
@@ -57,19 +55,25 @@ def make_rivals(
     wrap: Wrap,
     generator_layers: Layers = GENERATOR_LAYERS,
     critic_layers: Layers = PLAIN,
+    logit_scale: float | None = None,
     num_classes: int | None = None,
 ) -> tuple[nn.Module, nn.Module]:
-    """A body's generator and critic, with channels-last weights; they take classes if `num_classes` is set."""
+    """A body's generator and critic, with channels-last weights; they take classes if `num_classes` is set.
+
+    A `logit_scale` multiplies the critic's last features: under a spectral norm logits else stay near 0, where no loss
+    saturates (Lin et al. 2021, arXiv:2009.02773, scale every layer).
+    """
     make_generator, make_critic = NETWORKS[body]
     input_dim = latent_dim if num_classes is None else latent_dim + num_classes + 1
     generator = make_generator(sample_shape, latent_dim=input_dim, width=generator_width, layers=generator_layers)
-    critic = make_critic(sample_shape, width=critic_width, wrap=wrap, layers=critic_layers)
+    *features, head = make_critic(sample_shape, width=critic_width, wrap=wrap, layers=critic_layers).children()
+    features += [] if logit_scale is None else [Affine(logit_scale)]
+    critic: nn.Module = nn.Sequential(*features, head)
     if num_classes is not None:
         generator = OneHotLatents(generator, num_classes=num_classes)
-        *_, head = critic.children()
         assert isinstance(head, nn.Linear), "every critic ends in one"
-        vectors = begun_vectors(num_classes, feature_dim=head.in_features)
-        critic = ProjectionCritic(without_last(critic), head=head, vectors=wrap(vectors))
+        vectors = wrap(begun_vectors(num_classes, feature_dim=head.in_features))
+        critic = ProjectionCritic(nn.Sequential(*features), head=head, vectors=vectors)
     return generator.to(memory_format=torch.channels_last), critic.to(memory_format=torch.channels_last)
 
 
@@ -107,7 +111,7 @@ def sn_conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layer
     def begun(layer: nn.Linear | nn.Conv2d) -> nn.Module:
         return wrap(begun_normal(layer))
 
-    stack: list[nn.Module] = [Centred()]
+    stack: list[nn.Module] = [Affine(2, shift=-1)]  # from [0, 1] to [-1, 1]
     for before, after in pairwise(stage_channels(sample_shape, width=width)):
         widening, halving = convolution(before, after), nn.Conv2d(after, after, kernel_size=4, stride=2, padding=1)
         stack += [begun(widening), *layers.activated(after, LEAKY), begun(halving), *layers.activated(after, LEAKY)]
@@ -131,7 +135,7 @@ def sn_residual_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, l
     """Blocks that halve the sides twice (small sides once), two that keep them, a global sum, a linear layer."""
     channels, *stages = stage_channels(sample_shape, width=width)
     deviation = deviation_maps(layers)
-    stack: list[nn.Module] = [Centred()]
+    stack: list[nn.Module] = [Affine(2, shift=-1)]  # from [0, 1] to [-1, 1]
     for number in range(min(len(stages), DOWNSAMPLINGS)):
         before = width if number else channels
         stack += [DownBlock(before, width, wrap=wrap, layers=layers, is_on_pixels=number == 0)]
@@ -153,11 +157,15 @@ NETWORKS: dict[Body, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] 
 }
 
 
-class Centred(nn.Module):
-    """Rescales images from [0, 1] to [-1, 1]."""
+class Affine(nn.Module):
+    """Multiplies features by a factor and adds a shift."""
 
-    def forward(self, images: Images) -> Images:
-        return 2 * images - 1
+    def __init__(self, factor: float, *, shift: float = 0.0) -> None:
+        super().__init__()
+        self.factor, self.shift = factor, shift
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.factor * features + self.shift
 
 
 class MinibatchDeviation(nn.Module):
