@@ -28,8 +28,8 @@ from moving_picture import write_moving_picture
 
 MODEL = "vae"
 FED_WITH = {  # the two regimes that are pictured
-    "replace": "fed with the last model's samples only",
-    "accumulate": "fed with real data and all samples so far",
+    "replace": "the last model's samples only",
+    "accumulate": "real data, all samples so far",
 }
 METRIC = "recall"
 NUM_LATENTS = 8
