@@ -217,7 +217,7 @@ def test_without_spectral_norm_the_critics_weights_are_free():
         ({"adam_betas": [0.5, 1.0]}, "adam_betas must be two numbers"),
         ({"adam_betas": [0.5]}, "adam_betas must be two numbers"),
         ({"deviation_group_size": 1}, "model.deviation_group_size must be at least 2, or null: got 1"),
-        ({"logit_scale": 0}, "model.logit_scale must be above 0: got 0"),
+        ({"logit_scale": 0.0}, "model.logit_scale must be above 0: got 0.0"),
         ({"logit_scale": float("nan")}, "model.logit_scale"),
     ],
 )

@@ -284,7 +284,7 @@ def test_a_logit_scale_multiplies_how_far_logits_lie_apart(body, num_classes):
         critic = gan(body, logit_scale=scale, num_classes=num_classes).critic.eval()
         return torch.pdist(critic(*given).detach())
 
-    assert distances(4) == pytest.approx(4 * distances(None), rel=1e-4)
+    assert distances(4.0) == pytest.approx(4 * distances(None), rel=1e-4)
 
 
 @pytest.mark.parametrize("loss", ["non_saturating", "hinge", "wgan_gp"])

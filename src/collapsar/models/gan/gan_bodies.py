@@ -111,7 +111,7 @@ def sn_conv_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, layer
     def begun(layer: nn.Linear | nn.Conv2d) -> nn.Module:
         return wrap(begun_normal(layer))
 
-    stack: list[nn.Module] = [Affine(2, shift=-1)]  # from [0, 1] to [-1, 1]
+    stack: list[nn.Module] = [Affine(2.0, shift=-1.0)]  # from [0, 1] to [-1, 1]
     for before, after in pairwise(stage_channels(sample_shape, width=width)):
         widening, halving = convolution(before, after), nn.Conv2d(after, after, kernel_size=4, stride=2, padding=1)
         stack += [begun(widening), *layers.activated(after, LEAKY), begun(halving), *layers.activated(after, LEAKY)]
@@ -135,7 +135,7 @@ def sn_residual_critic(sample_shape: Sequence[int], *, width: int, wrap: Wrap, l
     """Blocks that halve the sides twice (small sides once), two that keep them, a global sum, a linear layer."""
     channels, *stages = stage_channels(sample_shape, width=width)
     deviation = deviation_maps(layers)
-    stack: list[nn.Module] = [Affine(2, shift=-1)]  # from [0, 1] to [-1, 1]
+    stack: list[nn.Module] = [Affine(2.0, shift=-1.0)]  # from [0, 1] to [-1, 1]
     for number in range(min(len(stages), DOWNSAMPLINGS)):
         before = width if number else channels
         stack += [DownBlock(before, width, wrap=wrap, layers=layers, is_on_pixels=number == 0)]
