@@ -90,7 +90,9 @@ def test_a_look_whose_controls_fail_is_not_the_last(board, tmp_path, monkeypatch
 
     def judged(*given, look):
         found = judge(*given, look=look)
-        return replace(found, controls=[replace(each, held=False) for each in found.controls]) if look == 4 else found
+        return (
+            replace(found, controls=tuple(replace(each, held=False) for each in found.controls)) if look == 4 else found
+        )
 
     monkeypatch.setattr(board_module, "judge_finding", judged)
     assert board()[0] == 0

@@ -105,7 +105,9 @@ def seconds_left(jobs: Sequence[Watched], *, elapsed: float) -> float | None:
     num_finished = sum(each.num_finished - each.num_before for each in jobs)
     left = [each for each in jobs if each.state in ("running", "waiting")]
     num_left = sum(each.job.num_generations - each.num_finished for each in left)
-    return elapsed * num_left / num_finished if num_finished else None if num_left else 0.0
+    if num_left == 0:
+        return 0.0
+    return elapsed * num_left / num_finished if num_finished else None
 
 
 def run_all(

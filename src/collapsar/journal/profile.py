@@ -108,7 +108,9 @@ def fitted_variance(record: GenerationRecord) -> float | None:
 def entry_gate(metrics: Mapping[str, float]) -> EntryGate | None:
     """Whether generation 0 passed; None if a metric or its floor was not measured and no other metric failed."""
     reached = [_reached(metrics, key) for key in SHARES]
-    return "failed" if False in reached else None if None in reached else "passed"
+    if False in reached:
+        return "failed"
+    return None if None in reached else "passed"
 
 
 def gate_evidence(metrics: Mapping[str, float]) -> str:

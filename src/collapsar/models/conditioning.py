@@ -18,7 +18,7 @@ from collapsar.foundations.errors import UsageError, check_positive
 from collapsar.foundations.samples import UNLABELLED, Samples, from_model_range, to_model_range
 from collapsar.models.bias import UNBIASED, Bias
 from collapsar.models.generative import GenerativeModel
-from collapsar.models.layers import check_image_shape, without_last
+from collapsar.models.layers import check_image_shape
 from collapsar.models.shapes import Features, Images, Labels, Latents, Logits, Values, Weights
 
 SAMPLES_PER_CHUNK = 1024  # bounds memory only: all latents are drawn first, so samples do not depend on it
@@ -82,7 +82,8 @@ class LabelledImages(nn.Module):
     def features(self, images: Images) -> Features:
         """The input of the last layer, for images of unknown class."""
         unknown = torch.full((len(images),), self.planes.num_embeddings - 1, device=images.device)
-        return without_last(self.network)(self.joined(images, unknown))
+        assert isinstance(self.network, nn.Sequential), "every body is a stack"
+        return self.network[:-1](self.joined(images, unknown))
 
 
 class LabelledLatents(nn.Module):

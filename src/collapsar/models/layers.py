@@ -113,12 +113,6 @@ def num_groups(num_channels: int) -> int:
     return num_channels // channels_per_group
 
 
-def without_last(network: nn.Module) -> nn.Sequential:
-    """All layers of a stack but the last; they share their weights with the stack."""
-    assert isinstance(network, nn.Sequential), "every body is a stack"
-    return network[:-1]
-
-
 def scaled(size: int, factor: float | None) -> int:
     """A size times a factor, rounded, at least 1; None leaves it. A factor that is not positive raises UsageError."""
     if factor is not None and factor <= 0:

@@ -32,7 +32,7 @@ TABLE, DESCRIPTION = "records.parquet", "croissant.json"
 TYPES = {"seed": "sc:Integer", "generation": "sc:Integer", "value": "sc:Float"}  # of columns; others hold text
 NEEDED = ("generation", "seed", "arm", "metric", "value")
 FOREIGN = "foreign"
-MAX_GENERATIONS = 100_000  # of an import, whose records are held in memory
+MAX_GENERATIONS = 100_000  # of an import: its records are held in memory
 
 
 def tidy(arms: Sequence[Arm]) -> pd.DataFrame:
